@@ -1,0 +1,67 @@
+"""The command line: ``streamasr transcribe``, ``evaluate``, ``train``, ``prepare-librispeech``.
+
+Exit codes: 0; 1 when a file failed and the others went on; 2 for wrong usage; 130 for Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import StreamasrError
+from . import console
+from .evaluate import evaluate
+from .train import prepare_librispeech, train
+from .transcribe import transcribe
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="streamasr",
+    help="Streaming speech recognition.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(transcribe)
+app.command()(evaluate)
+app.command()(train)
+app.command()(prepare_librispeech)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"streamasr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    console.debug = debug
+
+
+def main() -> None:
+    """Run the command line; errors that are the user's are one line on stderr."""
+    try:
+        app()
+    except StreamasrError as error:
+        if console.debug:
+            raise
+        console.error(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output left, as `head` does. Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -1,0 +1,42 @@
+"""What goes to stderr: errors, notes, and progress. Stdout is the transcript's alone."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["debug", "error", "note", "progress_bar", "stderr", "stdout"]
+
+debug = False
+stderr = Console(stderr=True, highlight=False)
+
+
+def error(message: str) -> None:
+    """Print one line that begins with ``streamasr: error:``."""
+    print(f"streamasr: error: {message}", file=sys.stderr, flush=True)
+
+
+def note(message: str) -> None:
+    """Print a line that is neither transcript nor error."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def progress_bar(*, quiet: bool = False) -> Progress:
+    """Return a bar with RTF for tasks that count seconds of audio; hidden where no one looks."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f}%"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=stderr,
+        transient=True,
+        disable=quiet or not stderr.is_terminal,
+    )
+
+
+def stdout() -> Console:
+    """Return a console for tables that were asked for."""
+    return Console(highlight=False)

@@ -1,0 +1,123 @@
+"""``streamasr evaluate``: error rates of a manifest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from . import console
+from .transcribe import Backend, BackendOption, ChunkOption, ModelOption
+
+if TYPE_CHECKING:
+    from ..evaluation import Evaluation, Result
+    from ..recognizer import Recognizer
+
+__all__ = ["evaluate"]
+
+
+class Decoder(StrEnum):
+    """How posteriors become words."""
+
+    greedy = "greedy"
+
+
+def evaluate(
+    manifest: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MANIFEST", help="Tab-separated, with a header: path, transcript, speaker."
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    chunk_ms: ChunkOption = 320,
+    decoder: Annotated[
+        Decoder, typer.Option("--decoder", help="How posteriors become words.")
+    ] = Decoder.greedy,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="The first N utterances only.")
+    ] = None,
+    worst: Annotated[
+        int, typer.Option("--worst", min=0, metavar="N", help="Show the N worst utterances.")
+    ] = 0,
+    backend: BackendOption = Backend.auto,
+    model: ModelOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Measure WER, CER and RTF over a manifest, each recording streamed in chunks.
+
+    Texts are compared in lower case, letters and apostrophes only.
+    """
+    from ..evaluation import evaluate as run
+    from ..manifest import read_manifest
+    from ..recognizer import Recognizer
+
+    utterances = read_manifest(manifest)[:limit]
+    recognizer = Recognizer.from_pretrained(model, backend=backend.value)
+    with console.progress_bar(quiet=quiet) as bar:
+        task = bar.add_task(manifest.name, total=len(utterances), rate="")
+        evaluation = run(
+            recognizer,
+            utterances,
+            chunk_ms=chunk_ms,
+            report=lambda r: bar.update(
+                task, advance=1, rate=f"RTF {r.seconds / max(r.duration, 1e-3):.3f}"
+            ),
+        )
+    if as_json:
+        summary = _summary(evaluation, recognizer)
+        settings = {"manifest": str(manifest), "chunk_ms": chunk_ms, "decoder": decoder.value}
+        print(json.dumps({**summary, **settings}))
+        _print_worst(evaluation.worst(worst), to_stderr=True)
+        return
+    _print_tables(evaluation)
+    _print_worst(evaluation.worst(worst), to_stderr=False)
+
+
+def _summary(evaluation: Evaluation, recognizer: Recognizer) -> dict[str, object]:
+    counts = evaluation.counts
+    return {
+        "wer": counts.wer,
+        "cer": counts.cer,
+        "rtf": evaluation.rtf,
+        "hours": evaluation.hours,
+        "utterances": len(evaluation.results),
+        "words": counts.words,
+        "substitutions": counts.substitutions,
+        "deletions": counts.deletions,
+        "insertions": counts.insertions,
+        "speakers": {name: c.wer for name, c in evaluation.by_speaker().items()},
+        "backend": recognizer.backend,
+        "model": recognizer.fingerprint,
+    }
+
+
+def _print_tables(evaluation: Evaluation) -> None:
+    table = Table("speaker", title="WER by speaker")
+    for column in ("words", "sub", "del", "ins", "CER %", "WER %"):
+        table.add_column(column, justify="right")
+    rows = [*evaluation.by_speaker().items(), ("all", evaluation.counts)]
+    for number, (name, c) in enumerate(rows):
+        if number == len(rows) - 1:
+            table.add_section()
+        cells = (c.words, c.substitutions, c.deletions, c.insertions)
+        table.add_row(name, *map(str, cells), f"{100 * c.cer:.2f}", f"{100 * c.wer:.2f}")
+    console.stdout().print(table)
+    print(
+        f"WER {100 * evaluation.counts.wer:.2f} %  CER {100 * evaluation.counts.cer:.2f} %  "
+        f"RTF {evaluation.rtf:.4f}  {len(evaluation.results)} utterances, "
+        f"{evaluation.hours:.2f} h"
+    )
+
+
+def _print_worst(results: list[Result], *, to_stderr: bool) -> None:
+    out = sys.stderr if to_stderr else sys.stdout
+    for result in results:
+        print(f"\n{result.utterance.path}  WER {100 * result.counts.wer:.0f} %", file=out)
+        print(f"  said   {result.utterance.transcript.lower()}", file=out)
+        print(f"  heard  {result.text}", file=out)

@@ -1,0 +1,78 @@
+"""``streamasr train`` and ``streamasr prepare-librispeech``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import console
+
+if TYPE_CHECKING:
+    from ..training.loop import Progress
+
+__all__ = ["prepare_librispeech", "train"]
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file; see recipes/.")],
+    data_root: Annotated[
+        Path | None, typer.Option("--data-root", metavar="DIR", help="Overrides data.root.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Overrides output.")
+    ] = None,
+    updates: Annotated[
+        int | None, typer.Option("--updates", min=1, help="Overrides optimizer.updates.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads [default: all].")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Train a model, or go on where an interrupted run of the same CONFIG stopped."""
+    import torch
+
+    from ..training import load_config
+    from ..training import train as run
+
+    settings = load_config(config)
+    if data_root:
+        settings = settings.with_values("data", root=str(data_root))
+    if output:
+        settings = settings.model_copy(update={"output": str(output)})
+    if updates:
+        settings = settings.with_values("optimizer", updates=updates)
+    if threads:
+        torch.set_num_threads(threads)
+    with console.progress_bar(quiet=quiet) as bar:
+        task = bar.add_task("training", total=settings.optimizer.updates, rate="")
+
+        def report(p: Progress) -> None:
+            rate = f"loss {p.loss:.3f}  lr {p.lr:.1e}  {p.audio_per_second:.0f}x real time"
+            bar.update(task, completed=p.update, rate=rate)
+            if p.dev_wer is not None and not quiet:
+                console.note(
+                    f"update {p.update}, epoch {p.epoch}: loss {p.loss:.3f}, "
+                    f"dev WER {100 * p.dev_wer:.2f} %"
+                )
+
+        folder = run(settings, report)
+    console.note(f"model written to {folder}")
+
+
+def prepare_librispeech(
+    root: Annotated[Path, typer.Argument(help="Folder that holds LibriSpeech/, or shall.")],
+    subsets: Annotated[
+        list[str], typer.Argument(metavar="SUBSET...", help="Such as train-clean-100 dev-clean.")
+    ],
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch what is missing, by torchaudio.")
+    ] = False,
+) -> None:
+    """Write a manifest per LibriSpeech subset: ROOT/SUBSET.tsv."""
+    from ..training.librispeech import write_manifests
+
+    for path, count, hours in write_manifests(root, subsets, download=download):
+        console.note(f"{path}: {count} utterances, {hours:.1f} h")

@@ -1,0 +1,5 @@
+"""From posteriors to words."""
+
+from .greedy import GreedyDecoder, GreedyState
+
+__all__ = ["GreedyDecoder", "GreedyState"]

@@ -1,0 +1,22 @@
+"""Errors meant to be read by people: one line that says what to do."""
+
+__all__ = ["AudioError", "ConfigError", "ModelError", "StreamasrError"]
+
+
+class StreamasrError(Exception):
+    """Base of all errors that are the input's or the user's, not the program's.
+
+    The message is one line for a person. The command line prints it without a traceback.
+    """
+
+
+class AudioError(StreamasrError):
+    """A recording cannot be opened or decoded, or its samples are unusable."""
+
+
+class ModelError(StreamasrError):
+    """A model folder is incomplete, damaged, or does not fit its own config."""
+
+
+class ConfigError(StreamasrError):
+    """A training configuration or a manifest is wrong."""

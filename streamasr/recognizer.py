@@ -1,0 +1,238 @@
+"""Recognizer and Stream: samples in, words out, chunk by chunk."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from persistent_lstm import LSTMError, LSTMState, choose_backend
+
+from .audio import open_audio
+from .decoding import GreedyDecoder, GreedyState
+from .errors import AudioError, ModelError
+from .frontend import Frontend, FrontendState
+from .model import Bundle, load_bundle
+from .transcript import Transcript, Word
+
+__all__ = ["DEFAULT_CHUNK_MS", "Recognizer", "Stream", "StreamState", "Timings", "rechunk"]
+
+DEFAULT_CHUNK_MS = 320
+PRETRAINED = Path(__file__).parent / "pretrained" / "en"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """All that is remembered of one listener. A value: keep it, copy it, go on from it twice.
+
+    ``samples`` counts what was heard so far.
+    """
+
+    frontend: FrontendState
+    lstm: LSTMState
+    decoder: GreedyState
+    samples: int = 0
+
+
+@dataclass
+class Timings:
+    """Seconds spent in each stage, added up over calls."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time inside the block to stage ``name``."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+def rechunk(blocks: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the same samples in pieces of exactly ``size``, the last one shorter."""
+    kept: list[NDArray[np.float32]] = []
+    length = 0
+    for block in blocks:
+        kept.append(block)
+        length += len(block)
+        if length < size:
+            continue
+        joined = np.concatenate(kept)
+        whole = length - length % size
+        for start in range(0, whole, size):
+            yield joined[start : start + size]
+        kept, length = [joined[whole:]], length - whole
+    if length:
+        yield np.concatenate(kept)
+
+
+def _as_samples(samples: ArrayLike, heard: int, rate: int) -> torch.Tensor:
+    array = np.asarray(samples)
+    if array.ndim != 1:
+        raise AudioError(f"samples must be mono, shape (n,), got {array.shape}: downmix them first")
+    if array.dtype == np.int16:
+        array = array.astype(np.float32) / np.float32(32768)
+    elif not np.issubdtype(array.dtype, np.floating):
+        raise AudioError(f"samples must be floats in [-1, 1] or int16, got {array.dtype}")
+    values = torch.tensor(array, dtype=torch.float32)
+    if not torch.isfinite(values).all():
+        position = int((~torch.isfinite(values)).nonzero()[0])
+        raise AudioError(
+            f"sample {heard + position} ({(heard + position) / rate:.2f} s) is NaN or infinite"
+        )
+    return values
+
+
+class Recognizer:
+    """A loaded model. Immutable, so threads may share one; each caller has a ``Stream``."""
+
+    def __init__(self, bundle: Bundle, *, backend: str = "auto") -> None:
+        try:
+            self.backend, self.backend_reason = choose_backend(backend)
+        except LSTMError as error:
+            raise ModelError(str(error)) from error
+        self.config = bundle.config
+        self.sample_rate = bundle.config.frontend.sample_rate
+        self.fingerprint = bundle.fingerprint
+        self._model = bundle.model
+        self._frontend = Frontend(bundle.config.frontend)
+        self._decoder = GreedyDecoder(bundle.tokens, bundle.config.frontend.step_seconds)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | os.PathLike[str] | None = None, *, backend: str = "auto"
+    ) -> Recognizer:
+        """Load a model folder, or the bundled English model; raises ModelError."""
+        return cls(load_bundle(PRETRAINED if folder is None else Path(folder)), backend=backend)
+
+    def initial_state(self) -> StreamState:
+        """Return the state of a listener who has heard nothing."""
+        return StreamState(
+            self._frontend.initial_state(),
+            self._model.initial_state(),
+            self._decoder.initial_state(),
+        )
+
+    @torch.inference_mode()
+    def log_probs(
+        self, samples: torch.Tensor, state: StreamState, timings: Timings | None = None
+    ) -> tuple[torch.Tensor, StreamState]:
+        """Return ``(T, V)`` log-posteriors of the timesteps that ``samples (n,)`` complete."""
+        timings = timings or Timings()
+        with timings.stage("frontend"):
+            frames, frontend = self._frontend(samples, state.frontend)
+        lstm = state.lstm
+        log_probs = frames.new_zeros(0, self.config.model.vocab_size)
+        if len(frames):
+            with timings.stage("lstm"):
+                batch, lstm = self._model(frames[:, None], lstm, backend=self.backend)
+                log_probs = batch[:, 0]
+        heard = state.samples + len(samples)
+        return log_probs, StreamState(frontend, lstm, state.decoder, heard)
+
+    def advance(
+        self, samples: torch.Tensor, state: StreamState, timings: Timings | None = None
+    ) -> tuple[list[Word], StreamState]:
+        """Hear ``samples (n,)``, 16 kHz float32; return the words now complete, and the state."""
+        timings = timings or Timings()
+        log_probs, state = self.log_probs(samples, state, timings)
+        with timings.stage("decoder"):
+            words, decoder = self._decoder(log_probs, state.decoder)
+        return words, StreamState(state.frontend, state.lstm, decoder, state.samples)
+
+    def finish(
+        self, state: StreamState, timings: Timings | None = None
+    ) -> tuple[list[Word], StreamState]:
+        """Hear the end: return the words that were still open, and the state after them."""
+        heard = state.samples
+        words, state = self.advance(self._frontend.tail(), state, timings)
+        last = self._decoder.partial(state.decoder)
+        words = [*words, last] if last else words
+        return words, StreamState(state.frontend, state.lstm, state.decoder, heard)
+
+    def partial(self, state: StreamState) -> Word | None:
+        """Return the word that has begun and may still grow."""
+        return self._decoder.partial(state.decoder)
+
+    def stream(self, timings: Timings | None = None) -> Stream:
+        """Return a new listener."""
+        return Stream(self, timings)
+
+    def transcribe(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        chunk_ms: int = DEFAULT_CHUNK_MS,
+        timings: Timings | None = None,
+    ) -> Transcript:
+        """Transcribe a recording, streamed through the model in chunks; raises AudioError."""
+        stream = self.stream(timings)
+        with open_audio(source) as audio:
+            for chunk in rechunk(audio.blocks(), self.chunk_samples(chunk_ms)):
+                stream.accept(chunk)
+        return stream.finish()
+
+    def chunk_samples(self, chunk_ms: int) -> int:
+        """Samples in ``chunk_ms`` milliseconds, at least one."""
+        return max(1, self.sample_rate * chunk_ms // 1000)
+
+
+class Stream:
+    """One listener: ``accept`` samples as they come, read ``partial`` any time, then ``finish``."""
+
+    def __init__(self, recognizer: Recognizer, timings: Timings | None = None) -> None:
+        self._recognizer = recognizer
+        self._timings = timings
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, as if new."""
+        self.state = self._recognizer.initial_state()
+        self._words: list[Word] = []
+        self._finished = False
+
+    def accept(self, samples: ArrayLike) -> list[Word]:
+        """Hear ``samples (n,)``: 16 kHz mono, floats in [-1, 1] or int16, any number of them.
+
+        Returns the words completed by them. Raises AudioError for NaN, infinity and other shapes;
+        the stream then stands where it stood before the call.
+        """
+        if self._finished:
+            raise AudioError("the stream is finished: call reset() or begin a new stream")
+        values = _as_samples(samples, self.state.samples, self._recognizer.sample_rate)
+        words, self.state = self._recognizer.advance(values, self.state, self._timings)
+        self._words += words
+        return words
+
+    def partial(self) -> Transcript:
+        """Return all words so far; the last one may still grow."""
+        growing = None if self._finished else self._recognizer.partial(self.state)
+        return self._transcript([growing] if growing else [])
+
+    def finish(self) -> Transcript:
+        """Return the whole transcript; a second call returns it again."""
+        if not self._finished:
+            words, self.state = self._recognizer.finish(self.state, self._timings)
+            self._words += words
+            self._finished = True
+        return self._transcript([])
+
+    def _transcript(self, more: list[Word]) -> Transcript:
+        duration = self.state.samples / self._recognizer.sample_rate
+        words = (_within(word, duration) for word in [*self._words, *more])
+        return Transcript(tuple(words), duration)
+
+
+def _within(word: Word, duration: float) -> Word:
+    """Clip a word that the closing silence carried past the end of the audio."""
+    if word.end <= duration:
+        return word
+    return Word(word.text, min(word.start, duration), duration, word.confidence)

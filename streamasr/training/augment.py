@@ -1,0 +1,113 @@
+"""Variation of the training audio, drawn from a generator that the caller seeds per utterance."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import soxr
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..audio import SAMPLE_RATE
+from .cache import AudioCache
+from .config import AugmentConfig
+
+__all__ = ["Augmenter", "mask_spectrogram"]
+
+Samples = NDArray[np.float32]
+
+
+def _rms(samples: Samples) -> float:
+    return math.sqrt(float(np.mean(np.square(samples))) + 1e-12)
+
+
+def _synthetic_noise(length: int, rng: Generator) -> Samples:
+    """White or pink-to-brown noise, a tone, or nothing: sounds in which nobody speaks."""
+    kind = rng.integers(4)
+    if kind == 0:
+        return np.zeros(length, dtype=np.float32)
+    if kind == 1:
+        phase = 2 * np.pi * rng.uniform(60, 4000) / SAMPLE_RATE * np.arange(length)
+        return np.sin(phase).astype(np.float32)
+    white = rng.standard_normal(length, dtype=np.float32)
+    if kind == 2:
+        return white
+    spectrum = np.fft.rfft(white) / np.maximum(np.arange(length // 2 + 1), 1) ** rng.uniform(0.5, 1)
+    return np.fft.irfft(spectrum, length).astype(np.float32)
+
+
+class Augmenter:
+    """Applies speed, room, noise, gain and padding, in this order, to one utterance."""
+
+    def __init__(
+        self, config: AugmentConfig, noises: AudioCache | None, rooms: AudioCache | None
+    ) -> None:
+        self.config = config
+        self._noises = noises
+        self._rooms = rooms
+
+    def speed_factor(self, rng: Generator) -> float:
+        """Draw how much faster the utterance is played (Ko et al. 2015)."""
+        spread = self.config.speed
+        return float(rng.choice([1 - spread, 1.0, 1 + spread])) if spread else 1.0
+
+    def __call__(self, samples: Samples, rng: Generator, speed: float = 1.0) -> Samples:
+        """Return the varied utterance; its words stay the same."""
+        c = self.config
+        if speed != 1.0:
+            samples = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE, quality="LQ")
+        if self._rooms and rng.random() < c.room_probability:
+            samples = self._reverberate(samples, rng)
+        pads = (rng.uniform(0, c.padding_seconds, 2) * SAMPLE_RATE).astype(int)
+        samples = np.pad(samples, pads)
+        if rng.random() < c.noise_probability:
+            noise = self._noise(len(samples), rng)
+            level = _rms(samples) / _rms(noise) * 10 ** (-rng.uniform(*c.snr_db) / 20)
+            samples = samples + np.float32(level) * noise
+        return self._amplify(samples, rng)
+
+    def silence(self, length: int, rng: Generator) -> Samples:
+        """Return ``length`` samples without speech, at any level from inaudible to loud."""
+        noise = self._noise(length, rng)
+        level = 10 ** (rng.uniform(-80, -10) / 20) / _rms(noise)
+        return np.clip(np.float32(level) * noise, -1, 1) if noise.any() else noise
+
+    def _noise(self, length: int, rng: Generator) -> Samples:
+        if self._noises is None or rng.random() < 0.25:
+            return _synthetic_noise(length, rng)
+        clip = self._noises[int(rng.integers(len(self._noises)))]
+        return np.resize(np.roll(clip, int(rng.integers(len(clip)))), length)
+
+    def _reverberate(self, samples: Samples, rng: Generator) -> Samples:
+        assert self._rooms is not None
+        response = self._rooms[int(rng.integers(len(self._rooms)))]
+        # The direct path stays where it was, so that words keep their times.
+        response = response[int(np.argmax(np.abs(response))) :]
+        size = 2 ** math.ceil(math.log2(len(samples) + len(response)))
+        spectrum = np.fft.rfft(samples, size) * np.fft.rfft(response, size)
+        wet = np.fft.irfft(spectrum, size)[: len(samples)].astype(np.float32)
+        return wet * np.float32(_rms(samples) / _rms(wet))
+
+    def _amplify(self, samples: Samples, rng: Generator) -> Samples:
+        gain = 10 ** (rng.uniform(-1, 1) * self.config.gain_db / 20)
+        return np.clip(np.float32(gain) * samples, -1, 1)
+
+
+def mask_spectrogram(frames: Tensor, config: AugmentConfig, rate: float, rng: Generator) -> Tensor:
+    """SpecAugment (Park et al. 2019) on ``frames (n, n_mels)`` with mean 0: bands become the mean.
+
+    ``rate`` is frames per second; the number of time masks grows with the length.
+    """
+    frames = frames.clone()
+    length, bins = frames.shape
+    for _ in range(config.frequency_masks):
+        width = int(rng.integers(0, config.frequency_width + 1))
+        start = int(rng.integers(0, max(1, bins - width)))
+        frames[:, start : start + width] = 0
+    for _ in range(int(rng.poisson(config.time_masks_per_second * length / rate))):
+        width = int(rng.integers(0, round(config.time_width_seconds * rate) + 1))
+        start = int(rng.integers(0, max(1, length - width)))
+        frames[start : start + width] = 0
+    return frames

@@ -1,0 +1,73 @@
+"""Decoded audio kept in one file, so that training reads samples and never waits for a decoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from ..audio import open_audio
+
+__all__ = ["AudioCache"]
+
+
+def _decode(path: Path) -> NDArray[np.int16]:
+    with open_audio(path) as audio:
+        samples = np.concatenate([*audio.blocks()])
+    return np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
+
+
+def _windows(items: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+class AudioCache:
+    """Recordings as 16 kHz mono int16 in a memory-mapped file, made on first use.
+
+    The file's name is a digest of the paths, sizes and times of all recordings, so a changed data
+    set makes a new one. ``cache[i]`` is a float32 array in [-1, 1].
+    """
+
+    def __init__(self, paths: Sequence[Path], folder: Path) -> None:
+        digest = hashlib.sha256()
+        for path in paths:
+            status = path.stat()
+            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+        stem = folder / digest.hexdigest()[:16]
+        self._samples = stem.with_suffix(".int16")
+        index = stem.with_suffix(".json")
+        if not index.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._build(paths, index)
+        self._offsets: list[int] = json.loads(index.read_text())
+
+    def _build(self, paths: Sequence[Path], index: Path) -> None:
+        offsets = [0]
+        partial = self._samples.with_suffix(".partial")
+        with partial.open("wb") as file, ThreadPoolExecutor() as pool:
+            groups = [*_windows(paths, 64)]
+            for group in track(groups, description="decoding audio", transient=True):
+                for samples in pool.map(_decode, group):
+                    file.write(samples.tobytes())
+                    offsets.append(offsets[-1] + len(samples))
+        partial.rename(self._samples)
+        index.write_text(json.dumps(offsets))
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def length(self, index: int) -> int:
+        """Samples of recording ``index``."""
+        return self._offsets[index + 1] - self._offsets[index]
+
+    def __getitem__(self, index: int) -> NDArray[np.float32]:
+        start, end = self._offsets[index], self._offsets[index + 1]
+        samples = np.memmap(self._samples, dtype=np.int16, mode="r")[start:end]
+        return samples.astype(np.float32) / np.float32(32768)

@@ -1,0 +1,127 @@
+"""Training configurations: a TOML file, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import ConfigError
+from ..frontend import FrontendConfig
+
+__all__ = [
+    "AugmentConfig",
+    "DataConfig",
+    "NetworkConfig",
+    "OptimizerConfig",
+    "TrainingConfig",
+    "load_config",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Section):
+    """A training manifest, of which each epoch draws ``share``; ``only`` filters its paths."""
+
+    manifest: str
+    share: float = Field(1.0, gt=0, le=1)
+    only: str = ""
+
+
+class DataConfig(_Section):
+    """What is read; every path is relative to ``root``, and that to the configuration file."""
+
+    root: str = "."
+    train: tuple[Source, ...] = Field(min_length=1)
+    dev: tuple[str, ...] = ()
+    noise: str = ""
+    rooms: str = ""
+    batch_seconds: float = Field(100.0, gt=0)
+    min_seconds: float = Field(0.3, ge=0)
+    max_seconds: float = Field(24.0, gt=0)
+    workers: int = Field(1, ge=0)
+
+
+class AugmentConfig(_Section):
+    """How the audio is varied; probabilities are per utterance."""
+
+    speed: float = Field(0.1, ge=0, lt=0.5)
+    gain_db: float = Field(8.0, ge=0)
+    noise_probability: float = Field(0.3, ge=0, le=1)
+    snr_db: tuple[float, float] = (5.0, 30.0)
+    room_probability: float = Field(0.15, ge=0, le=1)
+    silence_probability: float = Field(0.02, ge=0, le=1)
+    padding_seconds: float = Field(0.4, ge=0)
+    frequency_masks: int = Field(2, ge=0)
+    frequency_width: int = Field(20, ge=0)
+    time_masks_per_second: float = Field(0.4, ge=0)
+    time_width_seconds: float = Field(0.3, ge=0)
+
+
+class NetworkConfig(_Section):
+    """The stack; normalisation between its layers folds into the weights on export."""
+
+    hidden_size: int = Field(512, gt=0)
+    num_layers: int = Field(4, gt=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class OptimizerConfig(_Section):
+    """AdamW with linear warm-up, a plateau, and linear decay over the last ``decay`` updates."""
+
+    updates: int = Field(gt=0)
+    peak_lr: float = Field(2e-3, gt=0)
+    warmup: int = Field(300, ge=0)
+    decay: int = Field(0, ge=0)
+    weight_decay: float = Field(0.02, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    average: float = Field(0.999, ge=0, lt=1)
+
+
+class TrainingConfig(_Section):
+    """Everything ``streamasr train`` needs."""
+
+    seed: int = 1
+    output: str
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    save_every: int = Field(200, gt=0)
+    evaluate_every: int = Field(1000, gt=0)
+    evaluate_utterances: int = Field(150, gt=0)
+    frontend: FrontendConfig = FrontendConfig()
+    data: DataConfig
+    augment: AugmentConfig = AugmentConfig()
+    network: NetworkConfig = NetworkConfig()
+    optimizer: OptimizerConfig
+
+    def with_values(self, section: str, **values: object) -> Self:
+        """Return a copy in which ``values`` of one section are replaced."""
+        changed = getattr(self, section).model_copy(update=values)
+        return self.model_copy(update={section: changed})
+
+
+def load_config(path: str | Path) -> TrainingConfig:
+    """Read a TOML file; raises ConfigError with the key that is wrong.
+
+    ``data.root`` and ``output`` come back resolved against the folder of the file.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    try:
+        config = TrainingConfig.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {where}: {first['msg']}") from error
+    base = path.parent
+    config = config.with_values("data", root=str(base / config.data.root))
+    return config.model_copy(update={"output": str(base / config.output)})

@@ -1,0 +1,52 @@
+"""Manifests of LibriSpeech (Panayotov et al. 2015), read through ``torchaudio.datasets``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .._torchaudio import torchaudio
+from ..audio import open_audio
+from ..errors import ConfigError
+from ..manifest import Utterance, write_manifest
+
+__all__ = ["SUBSETS", "write_manifests"]
+
+SUBSETS = (
+    "dev-clean",
+    "dev-other",
+    "test-clean",
+    "test-other",
+    "train-clean-100",
+    "train-clean-360",
+    "train-other-500",
+)
+
+
+def write_manifests(
+    root: Path, subsets: Sequence[str], *, download: bool = False
+) -> Iterator[tuple[Path, int, float]]:
+    """Write ``root/SUBSET.tsv`` for each subset; yield its path, utterances and hours.
+
+    ``root`` holds the folder ``LibriSpeech`` as its archives unpack it; with ``download``, missing
+    archives are fetched there first. Raises ConfigError for an unknown or missing subset.
+    """
+    for subset in subsets:
+        if subset not in SUBSETS:
+            raise ConfigError(f"{subset}: no LibriSpeech subset; known are {', '.join(SUBSETS)}")
+        try:
+            dataset = torchaudio.datasets.LIBRISPEECH(root, url=subset, download=download)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{root / 'LibriSpeech' / subset}: not there; unpack the archive, or add --download"
+            ) from error
+        utterances = []
+        for index in range(len(dataset)):
+            name, _rate, transcript, speaker, *_ = dataset.get_metadata(index)
+            path = root / "LibriSpeech" / name
+            with open_audio(path) as audio:
+                duration = audio.duration or 0.0
+            utterances.append(Utterance(path, duration, f"librispeech-{speaker}", transcript))
+        manifest = root / f"{subset}.tsv"
+        write_manifest(manifest, utterances)
+        yield manifest, len(utterances), sum(u.duration for u in utterances) / 3600

@@ -1,0 +1,34 @@
+"""What recognition gives back: words with times, segments, transcripts. Plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Transcript", "Word"]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A recognised word.
+
+    ``start`` and ``end`` are seconds from the start of the audio; ``confidence`` is the mean
+    posterior of the word's tokens, in [0, 1].
+    """
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The words of one recording and how long the recording was, in seconds."""
+
+    words: tuple[Word, ...] = ()
+    duration: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The words joined by single spaces; empty when nothing was said."""
+        return " ".join(word.text for word in self.words)

@@ -1,0 +1,70 @@
+"""Shared fixtures: the shipped recordings, the bundled model, and a tiny model to be quick with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import settings
+from numpy.typing import NDArray
+
+from streamasr.frontend import FrontendConfig
+from streamasr.model import AcousticModel, ModelConfig, Tokens, save_bundle
+from streamasr.model.bundle import BundleConfig
+from streamasr.recognizer import Recognizer
+
+settings.register_profile("streamasr", deadline=None, max_examples=25)
+settings.load_profile("streamasr")
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def samples_folder() -> Path:
+    return REPOSITORY / "samples"
+
+
+@pytest.fixture(scope="session")
+def speech(samples_folder: Path) -> NDArray[np.float32]:
+    """A real utterance, 16 kHz mono, 5.4 s."""
+    audio, rate = soundfile.read(samples_folder / "waiting.flac", dtype="float32")
+    assert rate == 16_000
+    return audio
+
+
+@pytest.fixture(scope="session")
+def recognizer() -> Recognizer:
+    """The bundled model."""
+    return Recognizer.from_pretrained()
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with random weights: 2 layers of 24."""
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    frontend = FrontendConfig(mean=(-4.0,) * 80, std=(3.0,) * 80)
+    tokens = Tokens.characters()
+    sizes = ModelConfig(
+        input_size=frontend.feature_size, hidden_size=24, num_layers=2, vocab_size=len(tokens)
+    )
+    model = AcousticModel(sizes)
+    # Sharper than a fresh head, so that many tokens come out and words have something to be made of.
+    with torch.no_grad():
+        model.head.weight.mul_(40)
+    save_bundle(folder, BundleConfig(frontend=frontend, model=sizes), model, tokens)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Recognizer:
+    return Recognizer.from_pretrained(tiny_folder)
+
+
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return ``|actual - expected| / |expected|`` in float64."""
+    difference = (actual.double() - expected.double()).norm()
+    return float(difference / expected.double().norm())

@@ -1,0 +1,154 @@
+"""The stack against torch.nn.LSTM and the float64 gate equations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from persistent_lstm import (
+    LSTMError,
+    LSTMState,
+    PersistentLSTM,
+    choose_backend,
+    lstm,
+    lstm_reference,
+    zero_state,
+)
+
+from ..conftest import relative_error
+
+SIZES = [  # L, B, T, I, H: odd ones on purpose
+    pytest.param(1, 1, 1, 1, 9, id="one-step"),
+    pytest.param(3, 5, 7, 11, 13, id="odd"),
+    pytest.param(4, 1, 33, 320, 100, id="speech-like"),
+    pytest.param(2, 17, 63, 40, 48, id="many-rows"),
+]
+
+
+def problem(L: int, B: int, T: int, I: int, H: int, seed: int = 0):
+    torch.manual_seed(seed)
+    module = PersistentLSTM(I, H, L)
+    x = torch.randn(T, B, I)
+    state = LSTMState(torch.randn(L, B, H) * 0.3, torch.randn(L, B, H))
+    return module, x, state
+
+
+@pytest.mark.parametrize("residual", [False, True], ids=["plain", "residual"])
+@pytest.mark.parametrize(("L", "B", "T", "I", "H"), SIZES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_torch_backend_follows_the_gate_equations(L, B, T, I, H, seed, residual):
+    module, x, state = problem(L, B, T, I, H, seed)
+    y, last = lstm(x, module.weights, state, residual=residual, backend="torch")
+    expected, expected_last = lstm_reference(x, module.weights, state, residual=residual)
+    assert relative_error(y, expected) < 1e-6
+    assert relative_error(last.h, expected_last.h) < 1e-6
+    assert relative_error(last.C, expected_last.C) < 1e-6
+
+
+@pytest.mark.parametrize(("L", "B", "T", "I", "H"), SIZES)
+def test_reference_equals_torch_nn_lstm_in_float64(L, B, T, I, H):
+    module, x, state = problem(L, B, T, I, H)
+    peer = torch.nn.LSTM(I, H, L).double()
+    peer.load_state_dict(module.state_dict())
+    with torch.no_grad():
+        expected, (h, C) = peer(x.double(), (state.h.double(), state.C.double()))
+    y, last = lstm_reference(x, module.weights, state)
+    assert relative_error(y, expected) < 1e-14
+    assert relative_error(last.h, h) < 1e-14
+    assert relative_error(last.C, C) < 1e-14
+
+
+def test_loads_from_torch_nn_lstm():
+    peer = torch.nn.LSTM(10, 12, 2)
+    module = PersistentLSTM(10, 12, 2)
+    module.load_state_dict(peer.state_dict())
+    x = torch.randn(4, 3, 10)
+    with torch.no_grad():
+        assert relative_error(module(x)[0], peer(x)[0]) < 1e-6
+
+
+def test_residual_of_one_layer_is_plain():
+    module, x, state = problem(1, 2, 5, 3, 4)
+    plain, _ = lstm_reference(x, module.weights, state)
+    summed, _ = lstm_reference(x, module.weights, state, residual=True)
+    assert torch.equal(plain, summed)
+
+
+def test_residual_adds_the_outputs_of_all_layers():
+    module, x, state = problem(2, 2, 5, 3, 4)
+    first, _ = lstm_reference(x, module.weights[:1], LSTMState(state.h[:1], state.C[:1]))
+    second, _ = lstm_reference(first, module.weights[1:], LSTMState(state.h[1:], state.C[1:]))
+    summed, _ = lstm_reference(x, module.weights, state, residual=True)
+    assert relative_error(summed, first + second) < 1e-15
+
+
+@given(cuts=st.lists(st.integers(0, 20), max_size=6), residual=st.booleans())
+def test_any_split_of_time_gives_the_same_answer(cuts, residual):
+    module, x, state = problem(3, 2, 20, 5, 12)
+    whole, last = lstm(x, module.weights, state, residual=residual)
+    parts, carried = [], state
+    for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), 20], strict=True):
+        y, carried = lstm(x[start:end], module.weights, carried, residual=residual)
+        parts.append(y)
+    assert relative_error(torch.cat(parts), whole) < 1e-6
+    assert relative_error(carried.C, last.C) < 1e-6
+
+
+@pytest.mark.parametrize("backend", ["torch", "reference"])
+def test_rows_of_a_batch_do_not_touch_each_other(backend):
+    module, x, state = problem(2, 3, 6, 4, 8)
+    clean, _ = lstm(x, module.weights, state, backend=backend)
+    x[2, 1] = float("nan")
+    y, _ = lstm(x, module.weights, state, backend=backend)
+    assert torch.isnan(y[2:, 1]).all()
+    assert relative_error(y[:, [0, 2]], clean[:, [0, 2]]) < 1e-6
+
+
+def test_no_timestep_returns_the_state_unchanged():
+    module, x, state = problem(2, 3, 6, 4, 8)
+    y, last = lstm(x[:0], module.weights, state)
+    assert y.shape == (0, 3, 8)
+    assert torch.equal(last.h, state.h)
+    assert torch.equal(last.C, state.C)
+
+
+def test_default_state_is_zero():
+    module, x, _ = problem(2, 3, 6, 4, 8)
+    y, _ = lstm(x, module.weights)
+    expected, _ = lstm(x, module.weights, zero_state(module.weights, 3))
+    assert torch.equal(y, expected)
+
+
+def test_gates_do_not_overflow():
+    module, x, state = problem(1, 1, 3, 2, 2)
+    y, last = lstm_reference(1e30 * x, module.weights, state)
+    assert torch.isfinite(y).all()
+    assert torch.isfinite(last.C).all()
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.zeros(5, 4), r"\(T, B, I\), got \(5, 4\)"),
+        (torch.zeros(5, 2, 3), r"layer 0: w_ih has shape \(32, 4\), expected \(32, 3\)"),
+        (torch.zeros(5, 3, 4), r"state h has shape \(2, 2, 8\), not \(2, 3, 8\)"),
+    ],
+)
+def test_wrong_shapes_are_named(x, message):
+    module, _, state = problem(2, 2, 6, 4, 8)
+    with pytest.raises(LSTMError, match=message):
+        lstm(x, module.weights, state)
+
+
+def test_no_layers_is_an_error():
+    with pytest.raises(LSTMError, match="at least one layer"):
+        lstm(torch.zeros(1, 1, 1), [], None)
+
+
+def test_backends_are_chosen_in_one_place():
+    assert choose_backend("auto")[0] == "torch"
+    with pytest.raises(LSTMError, match="triton backend is not part of this version"):
+        choose_backend("triton")
+    with pytest.raises(LSTMError, match="unknown backend 'cuda': choose one of auto, torch"):
+        choose_backend("cuda")
