@@ -66,5 +66,5 @@ def tiny(tiny_folder: Path) -> Recognizer:
 
 def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
     """Return ``|actual - expected| / |expected|`` in float64."""
-    difference = (actual.double() - expected.double()).norm()
-    return float(difference / expected.double().norm())
+    actual, expected = actual.detach().double(), expected.detach().double()
+    return float((actual - expected).norm() / expected.norm())
