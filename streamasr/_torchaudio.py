@@ -15,7 +15,7 @@ from typing import Any
 __all__ = ["torchaudio"]
 
 
-def _without_extension() -> ModuleType:
+def _without_extension() -> Any:
     for name in [n for n in sys.modules if n == "torchaudio" or n.startswith("torchaudio.")]:
         del sys.modules[name]
 
@@ -37,7 +37,7 @@ def _without_extension() -> ModuleType:
     return torchaudio
 
 
-def _load() -> ModuleType:
+def _load() -> Any:
     try:
         import torchaudio
     except OSError:

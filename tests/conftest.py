@@ -16,6 +16,9 @@ from streamasr.model import AcousticModel, ModelConfig, Tokens, save_bundle
 from streamasr.model.bundle import BundleConfig
 from streamasr.recognizer import Recognizer
 
+# The problems are small: more threads would only wait for each other.
+torch.set_num_threads(1)
+
 settings.register_profile("streamasr", deadline=None, max_examples=25)
 settings.load_profile("streamasr")
 
@@ -52,7 +55,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         input_size=frontend.feature_size, hidden_size=24, num_layers=2, vocab_size=len(tokens)
     )
     model = AcousticModel(sizes)
-    # Sharper than a fresh head, so that many tokens come out and words have something to be made of.
+    # Sharper than a fresh head, so that many tokens come out and make words.
     with torch.no_grad():
         model.head.weight.mul_(40)
     save_bundle(folder, BundleConfig(frontend=frontend, model=sizes), model, tokens)

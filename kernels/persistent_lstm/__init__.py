@@ -6,10 +6,11 @@
 from .functional import BACKENDS, choose_backend, lstm
 from .module import PersistentLSTM
 from .reference import lstm_reference
-from .types import LayerWeights, LSTMError, LSTMState, zero_state
+from .types import NORM_EPSILON, LayerWeights, LSTMError, LSTMState, zero_state
 
 __all__ = [
     "BACKENDS",
+    "NORM_EPSILON",
     "LSTMError",
     "LSTMState",
     "LayerWeights",

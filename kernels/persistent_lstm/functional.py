@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .reference import lstm_reference
-from .types import LayerWeights, LSTMError, LSTMState, check_arguments, zero_state
+from .types import NORM_EPSILON, LayerWeights, LSTMError, LSTMState, check_arguments, zero_state
 
 __all__ = ["BACKENDS", "choose_backend", "lstm"]
 
@@ -41,11 +41,11 @@ def lstm(
 
     Returns ``y (T, B, H)`` and the state after the last timestep, ``(L, B, H)`` each. Splitting T
     over several calls with the state carried gives the same ``y``. ``T = 0`` is allowed and returns
-    the state unchanged. Gate equations, and what ``residual`` adds up: see ``reference.py``.
+    the state unchanged. Gate equations, and what ``residual`` means: see ``reference.py``.
     """
     chosen, _ = choose_backend(backend)
     state = zero_state(weights, x.shape[1], device=x.device) if state is None else state
-    check_arguments(x, weights, state)
+    check_arguments(x, weights, state, residual=residual)
     if x.shape[0] == 0:
         return x.new_zeros(0, x.shape[1], weights[0].w_hh.shape[1]), state
     if chosen == "reference":
@@ -54,14 +54,15 @@ def lstm(
     if not residual:
         return _lstm_torch(x, weights, state)
     hs, cs = [], []
-    y = x
+    r = x
     for layer, w in enumerate(weights):
         part = slice(layer, layer + 1)
-        out, last = _lstm_torch(y, [w], LSTMState(state.h[part], state.C[part]))
-        y = y + out if layer > 0 else out
+        z = torch.nn.functional.layer_norm(r, r.shape[-1:], eps=NORM_EPSILON)
+        out, last = _lstm_torch(z, [w], LSTMState(state.h[part], state.C[part]))
+        r = r + out
         hs.append(last.h)
         cs.append(last.C)
-    return y, LSTMState(torch.cat(hs), torch.cat(cs))
+    return r, LSTMState(torch.cat(hs), torch.cat(cs))
 
 
 def _lstm_torch(

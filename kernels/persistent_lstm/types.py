@@ -12,7 +12,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["LSTMError", "LSTMState", "LayerWeights", "check_arguments", "zero_state"]
+__all__ = [
+    "NORM_EPSILON",
+    "LSTMError",
+    "LSTMState",
+    "LayerWeights",
+    "check_arguments",
+    "zero_state",
+]
+
+NORM_EPSILON = 1e-5
+"""Added to the variance by the normalisation of residual stacks."""
 
 
 class LSTMError(ValueError):
@@ -50,12 +60,16 @@ def zero_state(
     return LSTMState(torch.zeros(shape, device=device), torch.zeros(shape, device=device))
 
 
-def check_arguments(x: Tensor, weights: Sequence[LayerWeights], state: LSTMState) -> None:
+def check_arguments(
+    x: Tensor, weights: Sequence[LayerWeights], state: LSTMState, *, residual: bool
+) -> None:
     """Raise LSTMError with the numbers at hand unless all shapes fit each other."""
     if x.dim() != 3:
         raise LSTMError(f"x must have shape (T, B, I), got {tuple(x.shape)}")
     hidden = _hidden_size(weights)
     size = x.shape[2]
+    if residual and size != hidden:
+        raise LSTMError(f"a residual stack needs I = H, got I = {size}, H = {hidden}")
     for layer, w in enumerate(weights):
         expected = ((4 * hidden, size), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,))
         for name, tensor, shape in zip(LayerWeights._fields, w, expected, strict=True):

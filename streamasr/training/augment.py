@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import soxr
@@ -19,6 +20,10 @@ __all__ = ["Augmenter", "mask_spectrogram"]
 Samples = NDArray[np.float32]
 
 
+def _float32(values: NDArray[np.floating[Any]]) -> Samples:
+    return np.asarray(values, dtype=np.float32)
+
+
 def _rms(samples: Samples) -> float:
     return math.sqrt(float(np.mean(np.square(samples))) + 1e-12)
 
@@ -30,12 +35,12 @@ def _synthetic_noise(length: int, rng: Generator) -> Samples:
         return np.zeros(length, dtype=np.float32)
     if kind == 1:
         phase = 2 * np.pi * rng.uniform(60, 4000) / SAMPLE_RATE * np.arange(length)
-        return np.sin(phase).astype(np.float32)
+        return _float32(np.sin(phase))
     white = rng.standard_normal(length, dtype=np.float32)
     if kind == 2:
         return white
     spectrum = np.fft.rfft(white) / np.maximum(np.arange(length // 2 + 1), 1) ** rng.uniform(0.5, 1)
-    return np.fft.irfft(spectrum, length).astype(np.float32)
+    return _float32(np.fft.irfft(spectrum, length))
 
 
 class Augmenter:
@@ -48,14 +53,11 @@ class Augmenter:
         self._noises = noises
         self._rooms = rooms
 
-    def speed_factor(self, rng: Generator) -> float:
-        """Draw how much faster the utterance is played (Ko et al. 2015)."""
-        spread = self.config.speed
-        return float(rng.choice([1 - spread, 1.0, 1 + spread])) if spread else 1.0
-
-    def __call__(self, samples: Samples, rng: Generator, speed: float = 1.0) -> Samples:
+    def __call__(self, samples: Samples, rng: Generator) -> Samples:
         """Return the varied utterance; its words stay the same."""
         c = self.config
+        # Three speeds, as Ko et al. 2015 found enough.
+        speed = float(rng.choice([1 - c.speed, 1.0, 1 + c.speed]))
         if speed != 1.0:
             samples = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE, quality="LQ")
         if self._rooms and rng.random() < c.room_probability:
@@ -65,14 +67,14 @@ class Augmenter:
         if rng.random() < c.noise_probability:
             noise = self._noise(len(samples), rng)
             level = _rms(samples) / _rms(noise) * 10 ** (-rng.uniform(*c.snr_db) / 20)
-            samples = samples + np.float32(level) * noise
+            samples = _float32(samples + level * noise)
         return self._amplify(samples, rng)
 
     def silence(self, length: int, rng: Generator) -> Samples:
         """Return ``length`` samples without speech, at any level from inaudible to loud."""
         noise = self._noise(length, rng)
         level = 10 ** (rng.uniform(-80, -10) / 20) / _rms(noise)
-        return np.clip(np.float32(level) * noise, -1, 1) if noise.any() else noise
+        return _float32(np.clip(level * noise, -1, 1)) if noise.any() else noise
 
     def _noise(self, length: int, rng: Generator) -> Samples:
         if self._noises is None or rng.random() < 0.25:
@@ -87,12 +89,13 @@ class Augmenter:
         response = response[int(np.argmax(np.abs(response))) :]
         size = 2 ** math.ceil(math.log2(len(samples) + len(response)))
         spectrum = np.fft.rfft(samples, size) * np.fft.rfft(response, size)
-        wet = np.fft.irfft(spectrum, size)[: len(samples)].astype(np.float32)
-        return wet * np.float32(_rms(samples) / _rms(wet))
+        wet = _float32(np.fft.irfft(spectrum, size)[: len(samples)])
+        level = np.float32(_rms(samples) / _rms(wet))
+        return _float32(level * wet)
 
     def _amplify(self, samples: Samples, rng: Generator) -> Samples:
         gain = 10 ** (rng.uniform(-1, 1) * self.config.gain_db / 20)
-        return np.clip(np.float32(gain) * samples, -1, 1)
+        return _float32(np.clip(gain * samples, -1, 1))
 
 
 def mask_spectrogram(frames: Tensor, config: AugmentConfig, rate: float, rng: Generator) -> Tensor:

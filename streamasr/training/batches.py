@@ -80,10 +80,7 @@ def load_corpus(config: TrainingConfig, tokens: Tokens) -> Corpus:
 
 
 def epoch_plan(corpus: Corpus, config: TrainingConfig, epoch: int) -> list[list[int]]:
-    """Return the batches of an epoch as lists of utterances, shuffled, lengths alike within each.
-
-    The first epoch runs from short to long (Amodei et al. 2016), which helps CTC to begin.
-    """
+    """Return the batches of an epoch as lists of utterances, shuffled, lengths alike in each."""
     rng = np.random.default_rng((config.seed, epoch))
     data = config.data
     drawn = [
@@ -104,9 +101,7 @@ def epoch_plan(corpus: Corpus, config: TrainingConfig, epoch: int) -> list[list[
         batch.append(index)
     if batch:
         plan.append(batch)
-    if epoch > 0:
-        plan = [plan[i] for i in rng.permutation(len(plan))]
-    return plan
+    return [plan[i] for i in rng.permutation(len(plan))]
 
 
 class _Batches(Dataset[Batch]):
@@ -133,17 +128,18 @@ class _Batches(Dataset[Batch]):
         )
 
     def _utterance(self, index: int) -> tuple[Tensor, list[int]]:
-        corpus, frontend = self._corpus, self._frontend
+        corpus, frontend, augment = self._corpus, self._frontend, self._config.augment
         rng = np.random.default_rng((self._config.seed, self._epoch, index))
         samples, target = corpus.cache[index], corpus.targets[index]
-        speed = corpus.augmenter.speed_factor(rng)
-        if rng.random() < self._config.augment.silence_probability:
+        varied = self._epoch >= augment.from_epoch
+        if varied and rng.random() < augment.silence_probability:
             samples, target = corpus.augmenter.silence(len(samples), rng), []
-        else:
-            samples = corpus.augmenter(samples, rng, speed)
-        padded = torch.cat([torch.from_numpy(samples), frontend.tail()])
-        rate = frontend.config.sample_rate / frontend.config.hop_length
-        frames = mask_spectrogram(frontend.log_mel(padded), self._config.augment, rate, rng)
+        elif varied:
+            samples = corpus.augmenter(samples, rng)
+        frames = frontend.log_mel(torch.cat([torch.from_numpy(samples), frontend.tail()]))
+        if varied:
+            rate = frontend.config.sample_rate / frontend.config.hop_length
+            frames = mask_spectrogram(frames, augment, rate, rng)
         return frontend.stack(frames), target
 
 

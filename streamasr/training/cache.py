@@ -39,7 +39,7 @@ class AudioCache:
         digest = hashlib.sha256()
         for path in paths:
             status = path.stat()
-            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+            digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
         stem = folder / digest.hexdigest()[:16]
         self._samples = stem.with_suffix(".int16")
         index = stem.with_suffix(".json")

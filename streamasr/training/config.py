@@ -48,8 +48,12 @@ class DataConfig(_Section):
 
 
 class AugmentConfig(_Section):
-    """How the audio is varied; probabilities are per utterance."""
+    """How the audio is varied, from epoch ``from_epoch`` on; probabilities are per utterance.
 
+    CTC leaves its plateau of blanks sooner on plain audio, so the first epoch is left as it is.
+    """
+
+    from_epoch: int = Field(1, ge=0)
     speed: float = Field(0.1, ge=0, lt=0.5)
     gain_db: float = Field(8.0, ge=0)
     noise_probability: float = Field(0.3, ge=0, le=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -24,6 +23,7 @@ from ..model.bundle import BundleConfig
 from .batches import Batch, Corpus, batches_of_epoch, epoch_plan, load_corpus
 from .config import OptimizerConfig, TrainingConfig
 from .log import RunLog, plot_curves
+from .memory import keep_freed_memory
 from .network import TrainingNetwork
 from .validation import DevSet
 
@@ -156,7 +156,7 @@ def _step(run: _Run, batch: Batch, config: TrainingConfig, blank: int) -> tuple[
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(config.optimizer, run.update)
     with _autocast(config, run.device):
-        log_probs = run.network(batch.frames.to(run.device), batch.lengths.to(run.device))
+        log_probs = run.network(batch.frames.to(run.device))
     loss = _loss(log_probs, batch, blank)
     run.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -186,6 +186,7 @@ def train(config: TrainingConfig, report: Callable[[Progress], None] = lambda _:
     ``output`` receives ``checkpoint.pt``, ``log.csv``, ``curves.png`` and the model folders
     ``model`` (averaged weights) and ``best`` (the same, where the dev WER was lowest).
     """
+    keep_freed_memory()
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
     tokens = Tokens.characters()
@@ -254,5 +255,4 @@ def train(config: TrainingConfig, report: Callable[[Progress], None] = lambda _:
         log.close()
     export(output / "model")
     plot_curves(output / "log.csv", output / "curves.png")
-    os.sync()
     return output / "model"

@@ -99,7 +99,7 @@ def test_wav_encodings(tmp_path, subtype, rate, channels, floor):
     ],
 )
 @pytest.mark.parametrize("way", ["file", "wrong extension", "stdin"])
-def test_formats(tmp_path, feed_stdin, name, codec, rate, floor, way):  # noqa: PLR0917
+def test_formats(tmp_path, feed_stdin, name, codec, rate, floor, way):
     samples = tone(2.6, rate)
     path = tmp_path / name
     if codec:

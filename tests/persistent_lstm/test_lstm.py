@@ -38,7 +38,7 @@ def problem(L: int, B: int, T: int, I: int, H: int, seed: int = 0):
 @pytest.mark.parametrize(("L", "B", "T", "I", "H"), SIZES)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_torch_backend_follows_the_gate_equations(L, B, T, I, H, seed, residual):
-    module, x, state = problem(L, B, T, I, H, seed)
+    module, x, state = problem(L, B, T, H if residual else I, H, seed)
     y, last = lstm(x, module.weights, state, residual=residual, backend="torch")
     expected, expected_last = lstm_reference(x, module.weights, state, residual=residual)
     assert relative_error(y, expected) < 1e-6
@@ -68,24 +68,27 @@ def test_loads_from_torch_nn_lstm():
         assert relative_error(module(x)[0], peer(x)[0]) < 1e-6
 
 
-def test_residual_of_one_layer_is_plain():
-    module, x, state = problem(1, 2, 5, 3, 4)
-    plain, _ = lstm_reference(x, module.weights, state)
-    summed, _ = lstm_reference(x, module.weights, state, residual=True)
-    assert torch.equal(plain, summed)
-
-
-def test_residual_adds_the_outputs_of_all_layers():
-    module, x, state = problem(2, 2, 5, 3, 4)
-    first, _ = lstm_reference(x, module.weights[:1], LSTMState(state.h[:1], state.C[:1]))
-    second, _ = lstm_reference(first, module.weights[1:], LSTMState(state.h[1:], state.C[1:]))
-    summed, _ = lstm_reference(x, module.weights, state, residual=True)
-    assert relative_error(summed, first + second) < 1e-15
+def test_residual_stack_equals_modules_put_together_by_hand():
+    module, x, _ = problem(3, 2, 9, 16, 16)
+    r = x.double()
+    for layer in range(3):
+        peer = torch.nn.LSTM(16, 16).double()
+        peer.load_state_dict(
+            {
+                name.replace(f"_l{layer}", "_l0"): tensor
+                for name, tensor in module.state_dict().items()
+                if name.endswith(f"_l{layer}")
+            }
+        )
+        with torch.no_grad():
+            r = r + peer(torch.nn.functional.layer_norm(r, (16,)))[0]
+    y, _ = lstm_reference(x, module.weights, residual=True)
+    assert relative_error(y, r) < 1e-14
 
 
 @given(cuts=st.lists(st.integers(0, 20), max_size=6), residual=st.booleans())
 def test_any_split_of_time_gives_the_same_answer(cuts, residual):
-    module, x, state = problem(3, 2, 20, 5, 12)
+    module, x, state = problem(3, 2, 20, 12, 12)
     whole, last = lstm(x, module.weights, state, residual=residual)
     parts, carried = [], state
     for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), 20], strict=True):
@@ -139,6 +142,12 @@ def test_wrong_shapes_are_named(x, message):
     module, _, state = problem(2, 2, 6, 4, 8)
     with pytest.raises(LSTMError, match=message):
         lstm(x, module.weights, state)
+
+
+def test_a_residual_stack_needs_equal_sizes():
+    module, x, state = problem(2, 2, 6, 4, 8)
+    with pytest.raises(LSTMError, match="needs I = H, got I = 4, H = 8"):
+        lstm(x, module.weights, state, residual=True)
 
 
 def test_no_layers_is_an_error():

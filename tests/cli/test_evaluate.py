@@ -1,0 +1,64 @@
+"""``streamasr evaluate`` and what it counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from streamasr.scoring import count_errors
+
+
+@pytest.fixture
+def evaluate(run, tiny_folder: Path, samples_folder: Path):
+    manifest = samples_folder / "samples.tsv"
+    return lambda *a: run("evaluate", "--model", tiny_folder, manifest, *a)
+
+
+def test_json_is_one_object_with_the_figures(evaluate, tiny, samples_folder: Path):
+    done = evaluate("--json", "--limit", 2)
+    figures = json.loads(done.out)
+    assert figures["utterances"] == 2
+    assert figures["hours"] == pytest.approx((10.435 + 5.415) / 3600)
+    assert figures["rtf"] > 0
+    texts = [tiny.transcribe(samples_folder / f"{n}.flac").text for n in ("dinner", "waiting")]
+    lines = (samples_folder / "samples.tsv").read_text().splitlines()[1:3]
+    expected = count_errors([line.split("\t")[3] for line in lines], texts)
+    assert figures["wer"] == pytest.approx(expected.wer)
+    assert figures["cer"] == pytest.approx(expected.cer)
+    assert figures["substitutions"] == expected.substitutions
+    assert figures["chunk_ms"] == 320
+
+
+def test_a_table_by_speaker_and_the_worst_side_by_side(evaluate):
+    done = evaluate("--worst", 2, "--chunk-ms", 1000)
+    assert all(name in done.out for name in ("librispeech-1089", "jfk", "librivox", "all"))
+    assert done.out.count("said") == done.out.count("heard") == 2
+    assert "5 utterances" in done.out
+
+
+def test_a_missing_manifest_is_one_line(run, tmp_path: Path):
+    done = run("evaluate", tmp_path / "none.tsv")
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert "cannot be read as a manifest" in done.err
+
+
+def test_errors_are_counted_over_the_corpus():
+    counts = count_errors(
+        ["THE CAT SAT", "ON THE MAT", ""], ["the cat sat", "in mat today", "noise"]
+    )
+    assert counts.words == 6
+    assert counts.insertions >= 1
+    errors = counts.substitutions + counts.deletions + counts.insertions
+    # "on the mat" to "in mat today" takes three edits, and the noise is one word too many.
+    assert errors == 4
+    assert counts.wer == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "wer"), [("", "", 0.0), ("", "a", 1.0), ("A B", "", 1.0)]
+)
+def test_errors_of_nothing(reference, hypothesis, wer):
+    assert count_errors([reference], [hypothesis]).wer == wer

@@ -1,0 +1,130 @@
+"""The acoustic model and its folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from streamasr.errors import ModelError
+from streamasr.model import AcousticModel, ModelConfig, Tokens, load_bundle, save_bundle
+
+
+@pytest.fixture
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+
+
+def test_shapes_and_posteriors():
+    model = AcousticModel(ModelConfig(input_size=6, hidden_size=10, num_layers=3, vocab_size=5))
+    log_probs, state = model(torch.randn(7, 2, 6))
+    assert log_probs.shape == (7, 2, 5)
+    assert state.h.shape == state.C.shape == (3, 2, 10)
+    assert torch.allclose(log_probs.exp().sum(-1), torch.ones(7, 2))
+
+
+def test_a_saved_model_loads_the_same(tmp_path: Path, tiny_folder: Path):
+    bundle = load_bundle(tiny_folder)
+    save_bundle(tmp_path, bundle.config, bundle.model, bundle.tokens, dtype=torch.float32)
+    again = load_bundle(tmp_path)
+    assert again.config == bundle.config
+    assert again.tokens == bundle.tokens
+    for name, tensor in bundle.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], tensor)
+
+
+def test_tokens_encode_text():
+    tokens = Tokens.characters()
+    assert [tokens.symbols[i] for i in tokens.encode("it's a")] == [*"it's", "<space>", "a"]
+    with pytest.raises(KeyError):
+        tokens.encode("É")
+
+
+def edit_config(folder: Path, change) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+
+
+def edit_tensors(folder: Path, change) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+
+
+DAMAGE = {
+    "no config": (lambda f: (f / "config.json").unlink(), r"config\.json: cannot be read"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), r"safetensors: cannot be read"),
+    "no tokens": (lambda f: (f / "tokens.txt").unlink(), r"tokens\.txt: cannot be read"),
+    "not JSON": (lambda f: (f / "config.json").write_text("{"), r"config\.json: Invalid JSON"),
+    "unknown key": (
+        lambda f: edit_config(f, lambda c: c.update(colour="red")),
+        "colour: Extra inputs",
+    ),
+    "other format": (lambda f: edit_config(f, lambda c: c.update(format=2)), "format: Input"),
+    "sizes disagree": (
+        lambda f: edit_config(f, lambda c: c["model"].update(input_size=80)),
+        "input_size is 80, but the frontend gives 320",
+    ),
+    "no statistics": (
+        lambda f: edit_config(f, lambda c: c["frontend"].update(mean=[])),
+        "mean and frontend.std are missing",
+    ),
+    "more layers than weights": (
+        lambda f: edit_config(f, lambda c: c["model"].update(num_layers=3)),
+        r"tensor lstm\.bias_hh_l2 is missing",
+    ),
+    "other hidden size": (
+        lambda f: edit_config(f, lambda c: c["model"].update(hidden_size=25)),
+        r"has shape .* config\.json asks for",
+    ),
+    "truncated weights": (
+        lambda f: (f / "model.safetensors").write_bytes(
+            (f / "model.safetensors").read_bytes()[:-5]
+        ),
+        "not a safetensors file, or damaged",
+    ),
+    "empty weights": (
+        lambda f: (f / "model.safetensors").write_bytes(b""),
+        "not a safetensors file, or damaged",
+    ),
+    "a NaN weight": (
+        lambda f: edit_tensors(f, lambda t: t["head.bias"].fill_(float("nan"))),
+        r"head\.bias has values that are not finite",
+    ),
+    "an extra tensor": (
+        lambda f: edit_tensors(f, lambda t: t.update(extra=torch.zeros(1))),
+        "tensor extra is unexpected",
+    ),
+    "a token too few": (
+        lambda f: (f / "tokens.txt").write_text("<blank>\n<space>\na\n"),
+        "3 tokens, but model.vocab_size is 29",
+    ),
+    "a token twice": (
+        lambda f: (f / "tokens.txt").write_text("<blank>\n<space>\na\na\n"),
+        "listed twice",
+    ),
+    "blank not first": (
+        lambda f: (f / "tokens.txt").write_text("a\n<blank>\n<space>\n"),
+        "first token must be <blank>",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_folder_is_refused_in_one_line(folder: Path, damage, message):
+    damage(folder)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_bundle(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path):
+    with pytest.raises(ModelError, match="no such model folder"):
+        load_bundle(tmp_path / "nowhere")

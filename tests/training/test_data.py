@@ -1,0 +1,227 @@
+"""Batches, augmentation and configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from streamasr.errors import ConfigError
+from streamasr.frontend import Frontend
+from streamasr.manifest import normalise, read_manifest
+from streamasr.model import Tokens
+from streamasr.training import load_config
+from streamasr.training.augment import Augmenter, mask_spectrogram
+from streamasr.training.batches import batches_of_epoch, epoch_plan, load_corpus
+from streamasr.training.cache import AudioCache
+from streamasr.training.config import AugmentConfig
+from streamasr.training.loop import learning_rate
+
+
+def test_an_epoch_holds_each_utterance_once_within_the_budget(recipe):
+    config = load_config(recipe())
+    corpus = load_corpus(config, Tokens.characters())
+    plan = epoch_plan(corpus, config, epoch=0)
+    assert sorted(i for batch in plan for i in batch) == list(range(24))
+    for batch in plan:
+        assert max(corpus.seconds[i] for i in batch) * len(batch) <= 8 * 1.15
+    assert epoch_plan(corpus, config, epoch=0) == plan
+    assert epoch_plan(corpus, config, epoch=1) != plan
+
+
+def test_a_share_draws_a_part_of_a_source(recipe):
+    path = recipe()
+    path.write_text(path.read_text().replace('"train.tsv" }', '"train.tsv", share = 0.5 }'))
+    config = load_config(path)
+    corpus = load_corpus(config, Tokens.characters())
+    drawn = [sum(map(len, epoch_plan(corpus, config, epoch))) for epoch in range(40)]
+    assert 10 < np.mean(drawn) < 14
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_batch_does_not_depend_on_who_makes_it_or_when(recipe, workers):
+    path = recipe()
+    path.write_text(path.read_text().replace("workers = 0", f"workers = {workers}"))
+    config = load_config(path)
+    frontend = Frontend(config.frontend)
+    corpus = load_corpus(config, Tokens.characters())
+    whole = list(batches_of_epoch(corpus, config, frontend, epoch=2))
+    rest = list(batches_of_epoch(corpus, config, frontend, epoch=2, start=2))
+    assert len(rest) == len(whole) - 2
+    for a, b in zip(whole[2:], rest, strict=True):
+        assert torch.equal(a.frames, b.frames)
+        assert torch.equal(a.targets, b.targets)
+
+
+def test_targets_are_the_transcripts(recipe, tone_data: Path):
+    config = load_config(recipe())
+    tokens = Tokens.characters()
+    corpus = load_corpus(config, tokens)
+    for utterance, target in zip(
+        read_manifest(tone_data / "train.tsv"), corpus.targets, strict=True
+    ):
+        text = "".join(" " if s == "<space>" else s for s in (tokens.symbols[i] for i in target))
+        assert text == utterance.transcript.lower()
+
+
+def test_the_cache_holds_the_samples(tmp_path: Path):
+    audio = (np.random.default_rng(0).integers(-3000, 3000, 5_000) / 32768).astype(np.float32)
+    paths = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    soundfile.write(paths[0], audio, 16_000)
+    soundfile.write(paths[1], audio[:100], 16_000)
+    for _ in range(2):  # the second time from the files of the first
+        cache = AudioCache(paths, tmp_path / "cache")
+        assert len(cache) == 2
+        assert cache.length(1) == 100
+        assert np.array_equal(cache[0], audio)
+        assert np.array_equal(cache[1], audio[:100])
+    soundfile.write(paths[1], audio[:200], 16_000)
+    assert AudioCache(paths, tmp_path / "cache").length(1) == 200
+
+
+def loud(rng: np.random.Generator) -> np.ndarray:
+    return (0.3 * rng.standard_normal(16_000)).astype(np.float32)
+
+
+def test_augmentation_is_a_function_of_its_generator(tone_data: Path, tmp_path: Path):
+    noises = AudioCache([tone_data / "noise" / "one.wav"], tmp_path)
+    rooms = AudioCache([tone_data / "rir" / "one.wav"], tmp_path)
+    config = AugmentConfig(noise_probability=1, room_probability=1)
+    augment = Augmenter(config, noises, rooms)
+    samples = loud(np.random.default_rng(0))
+    first, same, other = (augment(samples, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert np.array_equal(first, same)
+    assert len(other) != len(first) or not np.array_equal(first, other)
+    assert first.dtype == np.float32
+    assert np.abs(first).max() <= 1
+
+
+def test_speed_changes_the_length():
+    config = AugmentConfig(noise_probability=0, padding_seconds=0)
+    augment = Augmenter(config, None, None)
+    samples = loud(np.random.default_rng(0))
+    lengths = {len(augment(samples, np.random.default_rng(seed))) for seed in range(20)}
+    expected = [round(len(samples) / speed) for speed in (1.1, 1.0, 0.9)]
+    assert sorted(lengths) == pytest.approx(expected, abs=2)
+
+
+def test_the_first_epoch_is_plain(recipe):
+    config = load_config(recipe())
+    frontend = Frontend(config.frontend)
+    corpus = load_corpus(config, Tokens.characters())
+    plain = next(iter(batches_of_epoch(corpus, config, frontend, epoch=0)))
+    first = epoch_plan(corpus, config, epoch=0)[0][0]
+    samples = torch.cat([torch.from_numpy(corpus.cache[first]), frontend.tail()])
+    expected = frontend.stack(frontend.log_mel(samples))
+    assert torch.equal(plain.frames[: len(expected), 0], expected)
+
+
+@pytest.mark.parametrize("snr", [0.0, 20.0])
+def test_noise_is_added_at_the_chosen_ratio(snr):
+    config = AugmentConfig(
+        noise_probability=1, snr_db=(snr, snr), padding_seconds=0, gain_db=0, speed=0
+    )
+    augment = Augmenter(config, None, None)
+    samples = 0.1 * loud(np.random.default_rng(0))
+    ratios = []
+    for seed in range(20):
+        noise = augment(samples, np.random.default_rng(seed)) - samples
+        if noise.any():  # one of the noises is silence
+            ratios.append(10 * np.log10(np.mean(samples**2) / np.mean(noise**2)))
+    assert ratios
+    assert np.allclose(ratios, snr, atol=0.1)
+
+
+def test_a_room_leaves_words_where_they_are(tone_data: Path, tmp_path: Path):
+    rooms = AudioCache([tone_data / "rir" / "one.wav"], tmp_path)
+    config = AugmentConfig(
+        room_probability=1, noise_probability=0, padding_seconds=0, gain_db=0, speed=0
+    )
+    click = np.zeros(4_000, np.float32)
+    click[1_000] = 0.5
+    wet = Augmenter(config, None, rooms)(click, np.random.default_rng(0))
+    assert np.abs(wet[:1_000]).max() < 1e-6
+    assert np.argmax(np.abs(wet)) == 1_000
+    assert np.count_nonzero(np.abs(wet) > 1e-6) > 100
+
+
+def test_silence_is_never_too_loud_and_has_the_length():
+    augment = Augmenter(AugmentConfig(), None, None)
+    for seed in range(30):
+        sound = augment.silence(1_001, np.random.default_rng(seed))
+        assert sound.shape == (1_001,)
+        assert np.abs(sound).max() <= 1
+        assert np.isfinite(sound).all()
+
+
+def test_masks_cover_whole_bands_and_keep_the_rest():
+    frames = torch.ones(400, 80)
+    config = AugmentConfig(time_masks_per_second=1.0)
+    masked = mask_spectrogram(frames, config, 100.0, np.random.default_rng(3))
+    zero = masked == 0
+    rows, columns = zero.all(dim=1), zero.all(dim=0)
+    assert rows.any()
+    assert columns.any()
+    assert torch.equal(zero, rows[:, None] | columns[None, :])
+    assert frames.all(), "the input is left alone"
+
+
+def test_the_learning_rate_warms_up_holds_and_decays(recipe):
+    config = load_config(recipe(updates=20, decay=10)).optimizer
+    rates = [learning_rate(config, u) / config.peak_lr for u in range(20)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert rates[5:11] == [1.0] * 6
+    assert rates[11:] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+
+
+def test_texts_are_normalised():
+    assert normalise("  It's   TEN-past\tnine! ") == "it's ten past nine"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("workers = 0", "worker = 0", r"data\.worker: Extra inputs"),
+        ("updates = 12", "updates = -1", r"optimizer\.updates: Input should be greater than 0"),
+        ("updates = 12", "updates = ", "not valid TOML"),
+        ('train = [{ manifest = "train.tsv" }]', "train = []", r"data\.train: Tuple should have"),
+    ],
+)
+def test_a_wrong_configuration_names_its_key(recipe, old, new, message):
+    path = recipe()
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value).replace("not valid TOML: ", "")
+
+
+def test_a_missing_recording_is_named_before_training(recipe, tone_data: Path, tmp_path: Path):
+    manifest = tone_data / "broken.tsv"
+    manifest.write_text("path\ttranscript\naudio/nowhere.wav\tA\n")
+    path = recipe()
+    path.write_text(path.read_text().replace("train.tsv", "broken.tsv"))
+    with pytest.raises(ConfigError, match=r"nowhere\.wav: listed in a manifest"):
+        load_corpus(load_config(path), Tokens.characters())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no column 'path' in the first line"),
+        ("path\tduration_s\nx.wav\t1\n", "no column 'transcript'"),
+        ("path\ttranscript\nx.wav\n", ":2: 1 columns, the header has 2"),
+        (
+            "path\tduration_s\ttranscript\nx.wav\tlong\tHI\n",
+            ":2: duration_s is 'long', not a number",
+        ),
+    ],
+)
+def test_a_wrong_manifest_names_its_line(tmp_path: Path, text, message):
+    path = tmp_path / "m.tsv"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_manifest(path)

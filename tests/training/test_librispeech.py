@@ -1,0 +1,49 @@
+"""The public LibriSpeech recipe, on a tiny tree of its layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from streamasr.errors import ConfigError
+from streamasr.manifest import read_manifest
+from streamasr.training.librispeech import write_manifests
+
+
+@pytest.fixture
+def tree(tmp_path: Path, speech) -> Path:
+    for subset, speaker in (("train-clean-100", "19"), ("dev-clean", "84")):
+        folder = tmp_path / "LibriSpeech" / subset / speaker / "198"
+        folder.mkdir(parents=True)
+        lines = []
+        for number in range(3):
+            name = f"{speaker}-198-{number:04d}"
+            soundfile.write(folder / f"{name}.flac", speech[: 16_000 * (number + 1)], 16_000)
+            lines.append(f"{name} HE COULD WAIT NO LONGER {'AND NO MORE ' * number}".strip())
+        (folder / f"{speaker}-198.trans.txt").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_a_manifest_per_subset(tree: Path):
+    written = list(write_manifests(tree, ["train-clean-100", "dev-clean"]))
+    assert [(p.name, n) for p, n, _ in written] == [
+        ("train-clean-100.tsv", 3),
+        ("dev-clean.tsv", 3),
+    ]
+    utterances = read_manifest(tree / "train-clean-100.tsv")
+    assert [u.duration for u in utterances] == [1.0, 2.0, 3.0]
+    assert {u.speaker for u in utterances} == {"librispeech-19"}
+    assert utterances[1].transcript == "HE COULD WAIT NO LONGER AND NO MORE"
+    assert all(u.path.is_file() for u in utterances)
+
+
+def test_an_unknown_subset_is_named(tree: Path):
+    with pytest.raises(ConfigError, match="train-clean-5: no LibriSpeech subset; known are"):
+        list(write_manifests(tree, ["train-clean-5"]))
+
+
+def test_a_missing_subset_says_how_to_get_it(tree: Path):
+    with pytest.raises(ConfigError, match="unpack the archive, or add --download"):
+        list(write_manifests(tree, ["test-clean"]))

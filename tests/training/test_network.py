@@ -1,0 +1,33 @@
+"""The trained network and the model that it becomes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from streamasr.training.config import NetworkConfig
+from streamasr.training.network import TrainingNetwork
+
+from ..conftest import relative_error
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_export_folds_the_normalisations_away(layers):
+    torch.manual_seed(0)
+    network = TrainingNetwork(NetworkConfig(hidden_size=20, num_layers=layers), 12, 7).eval()
+    with torch.no_grad():  # gains and biases away from where they start
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        frames = torch.randn(30, 4, 12)
+        expected = network(frames)
+    actual, _ = network.export()(frames)
+    assert relative_error(actual, expected) < 1e-6
+
+
+def test_padding_does_not_reach_what_stands_before_it():
+    torch.manual_seed(0)
+    network = TrainingNetwork(NetworkConfig(hidden_size=20, num_layers=2), 12, 7).eval()
+    frames = torch.randn(30, 2, 12)
+    longer = torch.cat([frames, torch.full((10, 2, 12), 9.0)])
+    with torch.no_grad():
+        assert relative_error(network(longer)[:30], network(frames)) < 1e-6
