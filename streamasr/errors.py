@@ -1,6 +1,6 @@
 """Errors meant to be read by people: one line that says what to do."""
 
-__all__ = ["AudioError", "ConfigError", "ModelError", "StreamasrError"]
+__all__ = ["AudioError", "ConfigError", "ModelError", "OutputError", "StreamasrError"]
 
 
 class StreamasrError(Exception):
@@ -20,3 +20,7 @@ class ModelError(StreamasrError):
 
 class ConfigError(StreamasrError):
     """A training configuration or a manifest is wrong."""
+
+
+class OutputError(StreamasrError):
+    """A transcript cannot be written where it was asked for."""

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from .cues import layout_cues, milliseconds, one_line, split_at_pauses
-from .errors import StreamasrError
+from .errors import OutputError
 from .transcript import Transcript, Word
 
 __all__ = [
@@ -181,7 +181,7 @@ def write_transcript(path: str | os.PathLike[str], text: str) -> None:
     A file that is replaced keeps its permissions, and a link keeps pointing to it. What is not a
     regular file, such as ``/dev/stdout`` or a named pipe, is written to directly.
 
-    Raises ``StreamasrError`` if the file cannot be written; ``path`` is then as it was.
+    Raises ``OutputError`` if the file cannot be written; ``path`` is then as it was.
     """
     data = text.encode("utf-8")
     given = Path(path)
@@ -193,7 +193,7 @@ def write_transcript(path: str | os.PathLike[str], text: str) -> None:
             _replace(given.resolve(), data)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StreamasrError(
+        raise OutputError(
             f"cannot write {os.fspath(path)}: {reason}; choose a folder that exists, is writable "
             "and has space"
         ) from error

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamasr.errors import StreamasrError
+from streamasr.errors import OutputError
 from streamasr.transcript import Transcript, Word
 from streamasr.writers import FORMATS, WRITERS, write_transcript
 
@@ -234,19 +234,19 @@ def test_write_that_fails_leaves_the_old_file(
     path = tmp_path / "talk.txt"
     path.write_text("old\n")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StreamasrError, match=r"cannot write .*talk\.txt: No space left on device"):
+    with pytest.raises(OutputError, match=r"cannot write .*talk\.txt: No space left on device"):
         write_transcript(path, "new\n")
     assert path.read_text() == "old\n"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_write_to_a_missing_folder_is_an_error_for_people(tmp_path: Path) -> None:
-    with pytest.raises(StreamasrError, match="No such file or directory; choose a folder"):
+    with pytest.raises(OutputError, match="No such file or directory; choose a folder"):
         write_transcript(tmp_path / "missing" / "talk.txt", "text\n")
 
 
 def test_write_to_a_folder_is_an_error_for_people(tmp_path: Path) -> None:
-    with pytest.raises(StreamasrError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot write"):
         write_transcript(tmp_path, "text\n")
 
 

@@ -5,9 +5,9 @@ with open_audio("interview.m4a") as audio:
         stream.accept(block)
 """
 
-from streamasr.audio.audiofile import AudioFile
-from streamasr.audio.decoder import BLOCK_SECONDS
-from streamasr.audio.files import open_audio, open_raw
-from streamasr.audio.resample import SAMPLE_RATE, Resampler
+from .audiofile import AudioFile
+from .decoder import BLOCK_SECONDS
+from .files import open_audio, open_raw
+from .resample import SAMPLE_RATE, Resampler
 
 __all__ = ["BLOCK_SECONDS", "SAMPLE_RATE", "AudioFile", "Resampler", "open_audio", "open_raw"]

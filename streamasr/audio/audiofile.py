@@ -6,9 +6,9 @@ from typing import Self
 
 import numpy as np
 
-from streamasr.audio.decoder import Damaged, Decoder, Samples
-from streamasr.audio.resample import Resampler
-from streamasr.errors import AudioError
+from ..errors import AudioError
+from .decoder import Damaged, Decoder, Samples
+from .resample import Resampler
 
 __all__ = ["AudioFile", "one_line"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from streamasr.audio.decoder import Damaged, NotAudio, Samples, block_frames
-from streamasr.audio.raw import read_some
+from .decoder import Damaged, NotAudio, Samples, block_frames
+from .raw import read_some
 
 if TYPE_CHECKING:
     from av import AudioFrame, AudioStream

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from streamasr.audio.audiofile import AudioFile, one_line
-from streamasr.audio.decoder import Decoder, NotAudio
-from streamasr.audio.raw import RawDecoder
-from streamasr.errors import AudioError
+from ..errors import AudioError
+from .audiofile import AudioFile, one_line
+from .decoder import Decoder, NotAudio
+from .raw import RawDecoder
 
 __all__ = ["open_audio", "open_raw"]
 
@@ -26,7 +26,7 @@ def open_audio(source: str | os.PathLike[str]) -> AudioFile:
         AudioError: missing, unreadable or empty file, not a regular file, or not audio.
     """
     if os.fspath(source) == STDIN:
-        from streamasr.audio.ffmpeg import open_pipe
+        from .ffmpeg import open_pipe
 
         try:
             return AudioFile("stdin", open_pipe(_stdin()))
@@ -62,7 +62,7 @@ def open_raw(source: str | os.PathLike[str], *, sample_rate: int, channels: int 
 
 
 def _decoder(path: Path) -> Decoder:
-    from streamasr.audio.sndfile import SndfileDecoder
+    from .sndfile import SndfileDecoder
 
     # libmpg123 inside libsndfile stops at the estimated length of a VBR MP3 without a Xing
     # header, and writes about damage to stderr; FFmpeg does neither.
@@ -71,7 +71,7 @@ def _decoder(path: Path) -> Decoder:
             return SndfileDecoder(path)
         except NotAudio:
             pass
-    from streamasr.audio.ffmpeg import open_file
+    from .ffmpeg import open_file
 
     return open_file(path)
 

@@ -5,7 +5,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from streamasr.audio.decoder import Damaged, Samples, block_frames
+from .decoder import Damaged, Samples, block_frames
 
 __all__ = ["RawDecoder", "read_some"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import soundfile
 
-from streamasr.audio.decoder import Damaged, NotAudio, Samples, block_frames
+from .decoder import Damaged, NotAudio, Samples, block_frames
 
 __all__ = ["SndfileDecoder"]
 
@@ -74,7 +74,7 @@ class SndfileDecoder:
 
     def _salvage(self, start: float) -> Iterator[tuple[Samples, int]]:
         """Yield what FFmpeg, which steps over damage, decodes after `start` seconds."""
-        from streamasr.audio.ffmpeg import open_file
+        from .ffmpeg import open_file
 
         try:
             decoder = open_file(self._path)

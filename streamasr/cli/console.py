@@ -33,6 +33,9 @@ def progress_bar(*, quiet: bool = False) -> Progress:
         TimeRemainingColumn(),
         console=stderr,
         transient=True,
+        # By default rich would send what is printed to stdout to its own console, stderr.
+        redirect_stdout=False,
+        redirect_stderr=False,
         disable=quiet or not stderr.is_terminal,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,19 +11,13 @@ import typer
 from rich.table import Table
 
 from . import console
-from .transcribe import Backend, BackendOption, ChunkOption, ModelOption
+from .options import Backend, BackendOption, ChunkOption, Decoder, ModelOption
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluation, Result
     from ..recognizer import Recognizer
 
 __all__ = ["evaluate"]
-
-
-class Decoder(StrEnum):
-    """How posteriors become words."""
-
-    greedy = "greedy"
 
 
 def evaluate(

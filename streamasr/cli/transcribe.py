@@ -5,54 +5,27 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from ..errors import AudioError, StreamasrError
+from ..errors import AudioError, OutputError, StreamasrError
 from ..transcript import Transcript, Word
+from ..writers import WRITERS, write_transcript
 from . import console
+from .options import Backend, BackendOption, ChunkOption, Format, ModelOption
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from rich.progress import Progress, TaskID
 
     from ..audio import AudioFile
     from ..recognizer import Recognizer, Timings
 
 __all__ = ["transcribe"]
-
-
-class Format(StrEnum):
-    """Output formats."""
-
-    txt = "txt"
-    json = "json"
-    srt = "srt"
-    vtt = "vtt"
-    tsv = "tsv"
-
-
-class Backend(StrEnum):
-    """What runs the LSTM."""
-
-    auto = "auto"
-    torch = "torch"
-    triton = "triton"
-
-
-ModelOption = Annotated[
-    Path | None, typer.Option("--model", metavar="DIR", help="Model folder [default: bundled].")
-]
-ChunkOption = Annotated[
-    int, typer.Option("--chunk-ms", min=1, help="Audio handed to the model at a time, in ms.")
-]
-BackendOption = Annotated[Backend, typer.Option("--backend", help="What runs the LSTM.")]
 
 
 @dataclass(frozen=True)
@@ -63,20 +36,30 @@ class _Options:
     output_dir: Path | None
     chunk_ms: int
     raw_rate: int | None
+    quiet: bool
 
-    @property
-    def writes_text_to_stdout(self) -> bool:
-        return self.output_dir is None and self.format is Format.txt
+    def output_path(self, name: str) -> Path:
+        assert self.output_dir is not None
+        stem = "stdin" if name == "-" else Path(name).stem
+        return self.output_dir / f"{stem}{WRITERS[self.format.value].extension}"
 
 
 @dataclass
-class _Totals:
-    """What a run came to."""
+class _Job:
+    """A run: what it works with, and what it came to."""
 
-    files: int = 0
-    failed: int = 0
+    recognizer: Recognizer
+    options: _Options
+    timings: Timings
+    start_up: float
+    files: list[str]
+    failed: list[str] = field(default_factory=list)
     audio_seconds: float = 0.0
     seconds: float = 0.0
+
+    @property
+    def rtf(self) -> float:
+        return self.seconds / self.audio_seconds if self.audio_seconds else 0.0
 
 
 def transcribe(
@@ -101,7 +84,7 @@ def transcribe(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only on stderr.")] = False,
 ) -> None:
     """Transcribe recordings, of any format and sample rate. Only the transcript goes to stdout."""
-    options = _Options(format, output_dir, chunk_ms, _raw_rate(raw, rate))
+    options = _Options(format, output_dir, chunk_ms, _raw_rate(raw, rate), quiet)
     _check(files, options)
     began = time.perf_counter()
     from ..recognizer import Recognizer, Timings
@@ -109,18 +92,14 @@ def transcribe(
     recognizer = Recognizer.from_pretrained(model, backend=backend.value)
     if output_dir:
         _make_folder(output_dir)
-    start_up = time.perf_counter() - began
-    stages = Timings()
-    totals = _Totals()
-    with console.progress_bar(quiet=quiet) as bar:
-        task = bar.add_task("", rate="", total=None)
-        for name in files:
-            _one_file(name, recognizer, options, stages, totals, bar, task)
+    job = _Job(recognizer, options, Timings(), time.perf_counter() - began, files)
+    for name in files:
+        _one_file(name, job)
     if not quiet:
-        _summary(totals, start_up, recognizer)
+        _print_summary(job)
     if timings:
-        _timings_table(stages, totals)
-    if totals.failed:
+        _print_timings(job)
+    if job.failed:
         raise typer.Exit(1)
 
 
@@ -130,12 +109,6 @@ def _raw_rate(raw: bool, rate: int | None) -> int | None:
     if rate is not None and not raw:
         raise typer.BadParameter("--rate is for --raw input; other files say their own rate")
     return rate
-
-
-def _output_path(name: str, options: _Options) -> Path:
-    assert options.output_dir is not None
-    stem = "stdin" if name == "-" else Path(name).stem
-    return options.output_dir / f"{stem}.{options.format.value}"
 
 
 def _check(files: list[str], options: _Options) -> None:
@@ -149,17 +122,53 @@ def _check(files: list[str], options: _Options) -> None:
         return
     seen: dict[Path, str] = {}
     for name in files:
-        path = _output_path(name, options)
-        if path in seen and seen[path] != name:
+        path = options.output_path(name)
+        if seen.setdefault(path, name) != name:
             raise typer.BadParameter(f"{seen[path]} and {name} would both be written to {path}")
-        seen[path] = name
 
 
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StreamasrError(f"{folder}: cannot be made ({error.strerror})") from error
+        raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
+
+
+def _one_file(name: str, job: _Job) -> None:
+    """Transcribe and deliver one recording; what goes wrong is a line on stderr."""
+    began = time.perf_counter()
+    problems: list[StreamasrError] = []
+    with console.progress_bar(quiet=job.options.quiet) as bar:
+        task = bar.add_task(Path(name).name, total=None, rate="")
+        # Words are printed as they come, unless a progress bar shares the terminal with them.
+        shown = job.options.output_dir is None and job.options.format is Format.txt
+        live = _LiveText() if shown and bar.disable else None
+        stream = job.recognizer.stream(job.timings)
+        try:
+            with _open(name, job.options) as audio:
+                bar.update(task, total=audio.duration)
+                for chunk in _chunks(audio, job):
+                    words = stream.accept(chunk)
+                    if live:
+                        live.write(words)
+                    heard = stream.state.samples / job.recognizer.sample_rate
+                    rtf = (time.perf_counter() - began) / heard
+                    bar.update(task, completed=heard, rate=f"RTF {rtf:.3f}")
+        except AudioError as error:
+            problems.append(error)
+    transcript = stream.finish()
+    job.audio_seconds += transcript.duration
+    job.seconds += time.perf_counter() - began
+    # A recording that breaks off is not lost: what was heard of it is delivered.
+    if transcript.duration or not problems:
+        try:
+            _deliver(name, transcript, job, live)
+        except OutputError as error:
+            problems.append(error)
+    for problem in problems:
+        console.error(str(problem))
+    if problems:
+        job.failed.append(name)
 
 
 def _open(name: str, options: _Options) -> AudioFile:
@@ -170,56 +179,19 @@ def _open(name: str, options: _Options) -> AudioFile:
     return open_audio(name)
 
 
-def _one_file(
-    name: str,
-    recognizer: Recognizer,
-    options: _Options,
-    stages: Timings,
-    totals: _Totals,
-    bar: Progress,
-    task: TaskID,
-) -> None:
+def _chunks(audio: AudioFile, job: _Job) -> Iterator[NDArray[np.float32]]:
     from ..recognizer import rechunk
 
-    began = time.perf_counter()
-    totals.files += 1
-    stream = recognizer.stream(stages)
-    # Words are printed as they come, unless a progress bar shares the terminal with them.
-    live = _LiveText() if options.writes_text_to_stdout and bar.disable else None
-    try:
-        with _open(name, options) as audio:
-            bar.reset(task, description=Path(name).name, total=audio.duration, rate="")
-            blocks = _timed(audio.blocks(), stages)
-            for chunk in rechunk(blocks, recognizer.chunk_samples(options.chunk_ms)):
-                words = stream.accept(chunk)
-                if live:
-                    live.write(words)
-                heard = stream.state.samples / recognizer.sample_rate
-                rtf = (time.perf_counter() - began) / heard
-                bar.update(task, completed=heard, rate=f"RTF {rtf:.3f}")
-    except AudioError as error:
-        totals.failed += 1
-        console.error(str(error))
-        if not stream.state.samples:
-            return
-    finally:
-        totals.audio_seconds += stream.state.samples / recognizer.sample_rate
-        totals.seconds += time.perf_counter() - began
-    # Reached by a recording that breaks off, too: what was heard of it is not lost.
-    transcript = stream.finish()
-    if live:
-        live.finish(transcript)
-    else:
-        _deliver(name, transcript, options)
+    def timed() -> Iterator[NDArray[np.float32]]:
+        blocks = audio.blocks()
+        while True:
+            with job.timings.stage("audio"):
+                block = next(blocks, None)
+            if block is None:
+                return
+            yield block
 
-
-def _timed(blocks: Iterator[NDArray[np.float32]], stages: Timings) -> Iterator[NDArray[np.float32]]:
-    while True:
-        with stages.stage("audio"):
-            block = next(blocks, None)
-        if block is None:
-            return
-        yield block
+    return rechunk(timed(), job.recognizer.chunk_samples(job.options.chunk_ms))
 
 
 class _LiveText:
@@ -241,36 +213,38 @@ class _LiveText:
         sys.stdout.flush()
 
 
-def _deliver(name: str, transcript: Transcript, options: _Options) -> None:
-    from ..writers import WRITERS, write_transcript
+def _deliver(name: str, transcript: Transcript, job: _Job, live: _LiveText | None) -> None:
+    if live:
+        live.finish(transcript)
+        return
+    text = WRITERS[job.options.format.value].render(transcript, source=name)
+    if job.options.output_dir is not None:
+        write_transcript(job.options.output_path(name), text)
+        return
+    if len(job.files) > 1 and console.stderr.is_terminal and not job.options.quiet:
+        console.note(f"{name}:")
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
-    text = WRITERS[options.format.value].render(transcript, source=name)
-    if options.output_dir is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    else:
-        write_transcript(_output_path(name, options), text)
 
-
-def _summary(totals: _Totals, start_up: float, recognizer: Recognizer) -> None:
-    done = totals.files - totals.failed
-    rtf = totals.seconds / totals.audio_seconds if totals.audio_seconds else 0.0
+def _print_summary(job: _Job) -> None:
+    count = len(job.files)
     line = (
-        f"{done} of {totals.files} file{'s' * (totals.files != 1)}, "
-        f"{totals.audio_seconds:.1f} s of audio in {totals.seconds:.1f} s (RTF {rtf:.3f}), "
-        f"start-up {start_up:.1f} s, backend {recognizer.backend}"
+        f"{count - len(job.failed)} of {count} file{'s' * (count != 1)}, "
+        f"{job.audio_seconds:.1f} s of audio in {job.seconds:.1f} s (RTF {job.rtf:.3f}), "
+        f"start-up {job.start_up:.1f} s, backend {job.recognizer.backend}"
     )
-    console.note(line + (f"; {totals.failed} failed" if totals.failed else ""))
+    console.note(line + (f"; {len(job.failed)} failed" if job.failed else ""))
 
 
-def _timings_table(stages: Timings, totals: _Totals) -> None:
-    table = Table(title=f"{totals.audio_seconds:.1f} s of audio")
+def _print_timings(job: _Job) -> None:
+    table = Table(title=f"{job.audio_seconds:.1f} s of audio")
     for column in ("stage", "seconds", "share", "RTF"):
         table.add_column(column, justify="left" if column == "stage" else "right")
-    named = dict(stages.seconds)
-    named["other"] = max(0.0, totals.seconds - sum(named.values()))
-    for stage, seconds in named.items():
-        share = seconds / totals.seconds if totals.seconds else 0.0
-        rtf = seconds / totals.audio_seconds if totals.audio_seconds else 0.0
+    stages = dict(job.timings.seconds)
+    stages["other"] = max(0.0, job.seconds - sum(stages.values()))
+    for stage, seconds in stages.items():
+        share = seconds / job.seconds if job.seconds else 0.0
+        rtf = seconds / job.audio_seconds if job.audio_seconds else 0.0
         table.add_row(stage, f"{seconds:.3f}", f"{share:.0%}", f"{rtf:.4f}")
     console.stderr.print(table)

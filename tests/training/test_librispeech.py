@@ -9,7 +9,11 @@ import soundfile
 
 from streamasr.errors import ConfigError
 from streamasr.manifest import read_manifest
+from streamasr.model import load_bundle
+from streamasr.training import Progress, load_config, train
 from streamasr.training.librispeech import write_manifests
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 @pytest.fixture
@@ -47,3 +51,22 @@ def test_an_unknown_subset_is_named(tree: Path):
 def test_a_missing_subset_says_how_to_get_it(tree: Path):
     with pytest.raises(ConfigError, match="unpack the archive, or add --download"):
         list(write_manifests(tree, ["test-clean"]))
+
+
+def test_the_recipe_trains_on_the_prepared_manifests(tree: Path, tmp_path: Path):
+    list(write_manifests(tree, ["train-clean-100", "dev-clean"]))
+    config = load_config(RECIPES / "librispeech-100.toml")
+    config = config.with_values("data", root=str(tree), workers=0)
+    config = config.with_values("network", hidden_size=16, num_layers=2)
+    config = config.with_values("optimizer", updates=3, decay=0)
+    config = config.model_copy(update={"output": str(tmp_path / "run")})
+    seen: list[Progress] = []
+    bundle = load_bundle(train(config, seen.append))
+    assert [p.update for p in seen] == [1, 2, 3]
+    assert seen[-1].dev_wer is not None
+    assert bundle.config.model.hidden_size == 16
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_recipe_is_valid(path: Path):
+    assert load_config(path).optimizer.updates > 0

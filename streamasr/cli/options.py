@@ -1,0 +1,44 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["Backend", "BackendOption", "ChunkOption", "Decoder", "Format", "ModelOption"]
+
+
+class Format(StrEnum):
+    """Output formats."""
+
+    txt = "txt"
+    json = "json"
+    srt = "srt"
+    vtt = "vtt"
+    tsv = "tsv"
+
+
+class Backend(StrEnum):
+    """What runs the LSTM."""
+
+    auto = "auto"
+    torch = "torch"
+    triton = "triton"
+
+
+class Decoder(StrEnum):
+    """How posteriors become words."""
+
+    greedy = "greedy"
+
+
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", metavar="DIR", help="Model folder [default: bundled].")
+]
+ChunkOption = Annotated[
+    int, typer.Option("--chunk-ms", min=1, help="Audio handed to the model at a time, in ms.")
+]
+BackendOption = Annotated[Backend, typer.Option("--backend", help="What runs the LSTM.")]
