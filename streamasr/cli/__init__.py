@@ -5,7 +5,6 @@ Exit codes: 0; 1 when a file failed and the others went on; 2 for wrong usage; 1
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -51,7 +50,10 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; errors that are the user's are one line on stderr."""
+    """Run the command line; errors that are the user's are one line on stderr.
+
+    Typer turns Ctrl-C into exit code 130 and keeps quiet when the reader of stdout has left.
+    """
     try:
         app()
     except StreamasrError as error:
@@ -59,9 +61,3 @@ def main() -> None:
             raise
         console.error(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output left, as `head` does. Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)

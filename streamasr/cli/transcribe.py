@@ -105,18 +105,18 @@ def transcribe(
 
 def _raw_rate(raw: bool, rate: int | None) -> int | None:
     if raw and rate is None:
-        raise typer.BadParameter("--raw needs the sample rate too, such as --rate 16000")
+        raise StreamasrError("--raw needs the sample rate too, such as --rate 16000")
     if rate is not None and not raw:
-        raise typer.BadParameter("--rate is for --raw input; other files say their own rate")
+        raise StreamasrError("--rate is for --raw input; other files say their own rate")
     return rate
 
 
 def _check(files: list[str], options: _Options) -> None:
     if files.count("-") > 1:
-        raise typer.BadParameter("stdin (-) can be read only once")
+        raise StreamasrError("stdin (-) can be read only once")
     if options.output_dir is None:
         if len(files) > 1 and options.format in (Format.srt, Format.vtt, Format.tsv):
-            raise typer.BadParameter(
+            raise StreamasrError(
                 f"{len(files)} {options.format.value} files cannot share stdout: add --output-dir"
             )
         return
@@ -124,7 +124,7 @@ def _check(files: list[str], options: _Options) -> None:
     for name in files:
         path = options.output_path(name)
         if seen.setdefault(path, name) != name:
-            raise typer.BadParameter(f"{seen[path]} and {name} would both be written to {path}")
+            raise StreamasrError(f"{seen[path]} and {name} would both be written to {path}")
 
 
 def _make_folder(folder: Path) -> None:
@@ -138,6 +138,7 @@ def _one_file(name: str, job: _Job) -> None:
     """Transcribe and deliver one recording; what goes wrong is a line on stderr."""
     began = time.perf_counter()
     problems: list[StreamasrError] = []
+    interrupted = False
     with console.progress_bar(quiet=job.options.quiet) as bar:
         task = bar.add_task(Path(name).name, total=None, rate="")
         # Words are printed as they come, unless a progress bar shares the terminal with them.
@@ -156,10 +157,17 @@ def _one_file(name: str, job: _Job) -> None:
                     bar.update(task, completed=heard, rate=f"RTF {rtf:.3f}")
         except AudioError as error:
             problems.append(error)
+        except KeyboardInterrupt:
+            interrupted = True
     transcript = stream.finish()
     job.audio_seconds += transcript.duration
     job.seconds += time.perf_counter() - began
-    # A recording that breaks off is not lost: what was heard of it is delivered.
+    # A recording that breaks off is not lost: what was heard of it is delivered. One that the user
+    # breaks off is, too, except as a file, which would look whole.
+    if interrupted:
+        if job.options.output_dir is None and transcript.duration:
+            _deliver(name, transcript, job, live)
+        raise typer.Exit(130)
     if transcript.duration or not problems:
         try:
             _deliver(name, transcript, job, live)

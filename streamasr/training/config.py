@@ -88,10 +88,14 @@ class OptimizerConfig(_Section):
 
 
 class TrainingConfig(_Section):
-    """Everything ``streamasr train`` needs."""
+    """Everything ``streamasr train`` needs.
+
+    ``init`` names a model folder, relative to the file, whose weights and features to begin with.
+    """
 
     seed: int = 1
     output: str
+    init: str = ""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     save_every: int = Field(200, gt=0)
     evaluate_every: int = Field(1000, gt=0)
@@ -111,7 +115,7 @@ class TrainingConfig(_Section):
 def load_config(path: str | Path) -> TrainingConfig:
     """Read a TOML file; raises ConfigError with the key that is wrong.
 
-    ``data.root`` and ``output`` come back resolved against the folder of the file.
+    ``data.root``, ``output`` and ``init`` come back resolved against the folder of the file.
     """
     path = Path(path)
     try:
@@ -128,4 +132,7 @@ def load_config(path: str | Path) -> TrainingConfig:
         raise ConfigError(f"{path}: {where}: {first['msg']}") from error
     base = path.parent
     config = config.with_values("data", root=str(base / config.data.root))
-    return config.model_copy(update={"output": str(base / config.output)})
+    paths = {"output": str(base / config.output)}
+    if config.init:
+        paths["init"] = str(base / config.init)
+    return config.model_copy(update=paths)

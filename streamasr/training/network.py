@@ -59,6 +59,16 @@ class TrainingNetwork(nn.Module):
         return logits.float().log_softmax(dim=-1)
 
     @torch.no_grad()
+    def load_exported(self, model: AcousticModel) -> None:
+        """Take over the weights of a finished model; gains become 1 and biases 0 again."""
+        self.input.load_state_dict(model.input.state_dict())
+        self.head.load_state_dict(model.head.state_dict())
+        for block, source in zip(self.blocks, model.lstm.weights, strict=True):
+            assert isinstance(block, _Block)
+            for parameter, tensor in zip(block.lstm.parameters(), source, strict=True):
+                parameter.copy_(tensor)
+
+    @torch.no_grad()
     def export(self) -> AcousticModel:
         """Return the same function with the normalisations' gains and biases folded away."""
         model = AcousticModel(self.sizes)

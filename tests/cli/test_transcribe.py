@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,22 @@ def test_raw_samples_from_stdin_give_words_before_they_end(tiny_folder: Path, sa
     stream = Recognizer.from_pretrained(tiny_folder).stream()
     stream.accept(floats)
     assert text == stream.finish().text + "\n"
+
+
+def test_ctrl_c_prints_the_last_words_and_exits_130(tiny_folder: Path, samples_folder: Path):
+    audio, _ = soundfile.read(samples_folder / "dinner.flac", dtype="int16")
+    command = [*COMMAND, str(tiny_folder), "--raw", "--rate", "16000", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(audio.tobytes())
+        process.stdin.flush()
+        early = process.stdout.read(10)
+        process.send_signal(signal.SIGINT)
+        text = (early + process.stdout.read()).decode()
+    assert process.returncode == 130
+    assert text.endswith("\n")
+    assert len(text) > 10
 
 
 def test_a_reader_that_leaves_is_no_error(tiny_folder: Path, samples_folder: Path):

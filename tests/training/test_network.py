@@ -24,6 +24,16 @@ def test_export_folds_the_normalisations_away(layers):
     assert relative_error(actual, expected) < 1e-6
 
 
+def test_a_finished_model_can_be_trained_on():
+    torch.manual_seed(0)
+    config = NetworkConfig(hidden_size=20, num_layers=2)
+    finished = TrainingNetwork(config, 12, 7).export()
+    network = TrainingNetwork(config, 12, 7).eval()
+    network.load_exported(finished)
+    frames = torch.randn(9, 4, 12)
+    assert relative_error(network(frames), finished(frames)[0]) < 1e-6
+
+
 def test_padding_does_not_reach_what_stands_before_it():
     torch.manual_seed(0)
     network = TrainingNetwork(NetworkConfig(hidden_size=20, num_layers=2), 12, 7).eval()

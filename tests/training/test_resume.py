@@ -57,6 +57,25 @@ def test_more_updates_go_on_from_the_end(recipe, tmp_path: Path):
     assert updates == list(range(1, 10))
 
 
+def test_a_run_can_begin_with_a_finished_model(recipe):
+    first = train(load_config(recipe("first", updates=30, save_every=30)))
+    path = recipe("second", updates=1)
+    path.write_text(f'init = "{first}"\n' + path.read_text())
+    losses: list[float] = []
+    second = train(load_config(path), lambda p: losses.append(p.loss))
+    with (first.parent / "log.csv").open(newline="") as file:
+        untrained = float(next(csv.DictReader(file))["loss"])
+    assert losses[0] < 0.7 * untrained
+    assert load_bundle(second).config == load_bundle(first).config
+
+
+def test_a_model_of_another_size_cannot_begin_a_run(recipe, tiny_folder: Path):
+    path = recipe()
+    path.write_text(f'init = "{tiny_folder}"\n' + path.read_text())
+    with pytest.raises(ConfigError, match="has 2 layers of 24, network asks for 2 of 32"):
+        train(load_config(path))
+
+
 def test_a_checkpoint_of_other_settings_is_refused(recipe):
     path = recipe(updates=4)
     train(load_config(path))

@@ -1,0 +1,91 @@
+"""Everything that changes from update to update, as one value to save and to load."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import ConfigError
+from .config import TrainingConfig
+from .network import TrainingNetwork
+
+__all__ = ["TrainingState"]
+
+_COUNTERS = ("update", "epoch", "position", "hours", "seconds")
+
+
+class TrainingState:
+    """Network, averaged network, optimizer, and how far the run has come.
+
+    ``position`` counts the batches of the current epoch that are done; ``hours`` are of audio,
+    ``seconds`` of the clock. No generator's state is kept: whatever is random in an update is drawn
+    from the seed and the update's, or the utterance's, number.
+    """
+
+    def __init__(self, config: TrainingConfig, network: TrainingNetwork) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network = network.to(self.device)
+        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        decayed = [p for p in self.network.parameters() if p.dim() > 1]
+        others = [p for p in self.network.parameters() if p.dim() <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": config.optimizer.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        self.update = 0
+        self.epoch = 0
+        self.position = 0
+        self.hours = 0.0
+        self.seconds = 0.0
+        self._identity = _identity(config)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; a reader sees the old file or the whole new one."""
+        state = {
+            "identity": self._identity,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            **{name: getattr(self, name) for name in _COUNTERS},
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Read a checkpoint; raises ConfigError for one made with other settings."""
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        if state["identity"] != self._identity:
+            raise ConfigError(
+                f"{path}: made with other data, network or frontend settings; "
+                "give the configuration a new output folder"
+            )
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name in _COUNTERS:
+            setattr(self, name, state[name])
+
+    @torch.no_grad()
+    def follow(self, decay: float) -> None:
+        """Move the averaged weights towards the current ones, quickly at first."""
+        weight = 1 - min(decay, (1 + self.update) / (10 + self.update))
+        averaged, current = self.average.state_dict(), self.network.state_dict()
+        torch._foreach_lerp_([*averaged.values()], [*current.values()], weight)
+
+
+def _identity(config: TrainingConfig) -> str:
+    """Digest of the settings that a checkpoint cannot outlive."""
+    parts = config.model_dump(include={"seed", "frontend", "network", "data"}, mode="json")
+    for name in ("root", "workers", "dev"):
+        del parts["data"][name]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
