@@ -100,8 +100,16 @@ class Frontend:
 
     def log_mel(self, samples: Tensor) -> Tensor:
         """Return normalised log-mel frames ``(..., frames, n_mels)`` of ``samples (..., n)``."""
-        mel: Tensor = self._mel(samples).transpose(-1, -2)
-        return (torch.log(mel + self.config.log_floor) - self._mean) / self._std
+        return self.normalise(self._mel(samples).transpose(-1, -2))
+
+    def normalise(self, energy: Tensor) -> Tensor:
+        """Return the normalised logarithm of mel energies ``(..., n_mels)``."""
+        return (torch.log(energy + self.config.log_floor) - self._mean) / self._std
+
+    def mel_energy(self, frames: Tensor) -> Tensor:
+        """Return the mel energies that ``normalise`` made ``frames`` from."""
+        energy = torch.exp(frames * self._std + self._mean) - self.config.log_floor
+        return energy.clamp(min=0)
 
     def stack(self, frames: Tensor) -> Tensor:
         """Join every ``stack`` frames into a timestep; a remainder is dropped."""

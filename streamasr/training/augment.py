@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import soxr
+import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..audio import SAMPLE_RATE
+from ..frontend import Frontend
 from .cache import AudioCache
 from .config import AugmentConfig
 
-__all__ = ["Augmenter", "mask_spectrogram"]
+__all__ = ["Augmenter", "colour_spectrum", "mask_spectrogram"]
 
 Samples = NDArray[np.float32]
 
@@ -96,6 +98,25 @@ class Augmenter:
     def _amplify(self, samples: Samples, rng: Generator) -> Samples:
         gain = 10 ** (rng.uniform(-1, 1) * self.config.gain_db / 20)
         return _float32(np.clip(gain * samples, -1, 1))
+
+
+def colour_spectrum(
+    frames: Tensor, config: AugmentConfig, frontend: Frontend, rng: Generator
+) -> Tensor:
+    """Give normalised log-mel ``frames (n, n_mels)`` the sound of another channel.
+
+    A smooth random equaliser stands for microphones, a random low-pass for codecs: both are gains
+    in dB per bin, applied to the mel energies above the floor.
+    """
+    position = np.linspace(0, 1, frontend.config.n_mels)
+    gain = np.zeros(frontend.config.n_mels)
+    for order in (1, 2, 3):
+        gain += rng.normal(0, config.equaliser_db) * np.cos(np.pi * order * position)
+    if rng.random() < config.low_pass_probability:
+        cutoff, depth = rng.uniform(0.6, 1.0), rng.uniform(15, 45)
+        gain -= depth * np.clip((position - cutoff) / 0.04, 0, 1)
+    factor = torch.from_numpy(10 ** (gain / 10)).float()
+    return frontend.normalise(frontend.mel_energy(frames) * factor)
 
 
 def mask_spectrogram(frames: Tensor, config: AugmentConfig, rate: float, rng: Generator) -> Tensor:

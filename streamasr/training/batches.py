@@ -21,7 +21,7 @@ from ..errors import ConfigError
 from ..frontend import Frontend
 from ..manifest import Utterance, normalise, read_manifest
 from ..model import Tokens
-from .augment import Augmenter, mask_spectrogram
+from .augment import Augmenter, colour_spectrum, mask_spectrogram
 from .cache import AudioCache
 from .config import TrainingConfig
 
@@ -139,6 +139,7 @@ class _Batches(Dataset[Batch]):
         frames = frontend.log_mel(torch.cat([torch.from_numpy(samples), frontend.tail()]))
         if varied:
             rate = frontend.config.sample_rate / frontend.config.hop_length
+            frames = colour_spectrum(frames, augment, frontend, rng)
             frames = mask_spectrogram(frames, augment, rate, rng)
         return frontend.stack(frames), target
 

@@ -61,6 +61,8 @@ class AugmentConfig(_Section):
     room_probability: float = Field(0.15, ge=0, le=1)
     silence_probability: float = Field(0.02, ge=0, le=1)
     padding_seconds: float = Field(0.4, ge=0)
+    equaliser_db: float = Field(2.0, ge=0)
+    low_pass_probability: float = Field(0.3, ge=0, le=1)
     frequency_masks: int = Field(2, ge=0)
     frequency_width: int = Field(20, ge=0)
     time_masks_per_second: float = Field(0.4, ge=0)

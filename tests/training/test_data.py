@@ -10,11 +10,11 @@ import soundfile
 import torch
 
 from streamasr.errors import ConfigError
-from streamasr.frontend import Frontend
+from streamasr.frontend import Frontend, FrontendConfig
 from streamasr.manifest import normalise, read_manifest
 from streamasr.model import Tokens
 from streamasr.training import load_config
-from streamasr.training.augment import Augmenter, mask_spectrogram
+from streamasr.training.augment import Augmenter, colour_spectrum, mask_spectrogram
 from streamasr.training.batches import batches_of_epoch, epoch_plan, load_corpus
 from streamasr.training.cache import AudioCache
 from streamasr.training.config import AugmentConfig
@@ -155,6 +155,29 @@ def test_silence_is_never_too_loud_and_has_the_length():
         assert sound.shape == (1_001,)
         assert np.abs(sound).max() <= 1
         assert np.isfinite(sound).all()
+
+
+MEL = Frontend(FrontendConfig(mean=(-5.0,) * 80, std=(2.0,) * 80))
+FRAMES = torch.randn(50, 80, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+
+
+def test_a_low_pass_takes_the_top_and_leaves_the_rest():
+    config = AugmentConfig(equaliser_db=0, low_pass_probability=1)
+    coloured = colour_spectrum(FRAMES, config, MEL, np.random.default_rng(0))
+    change = (coloured - FRAMES) * 2.0 * 10 / np.log(10)  # in dB
+    assert change[:, :47].abs().max() < 0.01
+    assert change.max() < 0.01
+    assert change[:, -1].max() < -10
+
+
+def test_an_equaliser_is_one_gain_per_bin_and_keeps_silence():
+    config = AugmentConfig(equaliser_db=2, low_pass_probability=0)
+    change = colour_spectrum(FRAMES + 3, config, MEL, np.random.default_rng(1)) - (FRAMES + 3)
+    assert change.std(dim=0).max() < 1e-3
+    assert change.mean(dim=0).abs().max() > 0.1
+    silence = MEL.normalise(torch.zeros(3, 80))
+    kept = colour_spectrum(silence, config, MEL, np.random.default_rng(1))
+    assert (kept - silence).abs().max() < 1e-3
 
 
 def test_masks_cover_whole_bands_and_keep_the_rest():
