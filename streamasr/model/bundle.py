@@ -174,4 +174,4 @@ def save_bundle(
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
     (folder / TOKENS).write_text("\n".join(tokens.symbols) + "\n", encoding="utf-8")
     tensors = {name: t.detach().to(dtype).contiguous() for name, t in model.state_dict().items()}
-    safetensors.torch.save_file(tensors, folder / WEIGHTS)
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(tensors))
