@@ -152,6 +152,8 @@ class Recognizer:
         self, state: StreamState, timings: Timings | None = None
     ) -> tuple[list[Word], StreamState]:
         """Hear the end: return the words that were still open, and the state after them."""
+        if state.samples == 0:
+            return [], state
         heard = state.samples
         words, state = self.advance(self._frontend.tail(), state, timings)
         last = self._decoder.partial(state.decoder)
