@@ -46,19 +46,23 @@ def train(
         settings = settings.with_values("optimizer", updates=updates)
     if threads:
         torch.set_num_threads(threads)
-    with console.progress_bar(quiet=quiet) as bar:
-        task = bar.add_task("training", total=settings.optimizer.updates, rate="")
+    bar = console.progress_bar(quiet=quiet)
+    task = bar.add_task("training", total=settings.optimizer.updates, rate="")
 
-        def report(p: Progress) -> None:
-            rate = f"loss {p.loss:.3f}  lr {p.lr:.1e}  {p.audio_per_second:.0f}x real time"
-            bar.update(task, completed=p.update, rate=rate)
-            if p.dev_wer is not None and not quiet:
-                console.note(
-                    f"update {p.update}, epoch {p.epoch}: loss {p.loss:.3f}, "
-                    f"dev WER {100 * p.dev_wer:.2f} %"
-                )
+    def report(p: Progress) -> None:
+        bar.start()  # only now: decoding the audio shows a bar of its own
+        rate = f"loss {p.loss:.3f}  lr {p.lr:.1e}  {p.audio_per_second:.0f}x real time"
+        bar.update(task, completed=p.update, rate=rate)
+        if p.dev_wer is not None and not quiet:
+            bar.console.print(
+                f"update {p.update}, epoch {p.epoch}: loss {p.loss:.3f}, "
+                f"dev WER {100 * p.dev_wer:.2f} %"
+            )
 
+    try:
         folder = run(settings, report)
+    finally:
+        bar.stop()
     console.note(f"model written to {folder}")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import track
 
 from ..audio import open_audio
@@ -51,14 +52,23 @@ class AudioCache:
     def _build(self, paths: Sequence[Path], index: Path) -> None:
         offsets = [0]
         partial = self._samples.with_suffix(".partial")
+        stderr = Console(stderr=True)
+        groups = track(
+            [*_windows(paths, 64)],
+            description="decoding audio",
+            transient=True,
+            console=stderr,
+            disable=not stderr.is_terminal,
+        )
         with partial.open("wb") as file, ThreadPoolExecutor() as pool:
-            groups = [*_windows(paths, 64)]
-            for group in track(groups, description="decoding audio", transient=True):
+            for group in groups:
                 for samples in pool.map(_decode, group):
                     file.write(samples.tobytes())
                     offsets.append(offsets[-1] + len(samples))
         partial.rename(self._samples)
-        index.write_text(json.dumps(offsets))
+        # The index comes last, and whole: where it is, the samples are complete.
+        partial.write_text(json.dumps(offsets))
+        partial.rename(index)
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
