@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from streamasr import Recognizer
-
 COMMAND = [sys.executable, "-m", "streamasr", "transcribe", "--quiet", "--model"]
 
 
@@ -72,36 +70,35 @@ def test_stdin_is_read_as_a_container(tiny_folder: Path, tiny, samples_folder: P
     assert done.stderr == b""
 
 
-def test_raw_samples_from_stdin_give_words_before_they_end(tiny_folder: Path, samples_folder: Path):
+@pytest.fixture
+def listener(tiny_folder: Path, samples_folder: Path):
+    """A process that has heard raw samples on stdin and still waits for more; and the samples."""
     audio, _ = soundfile.read(samples_folder / "dinner.flac", dtype="int16")
     command = [*COMMAND, str(tiny_folder), "--raw", "--rate", "16000", "-"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
-        assert process.stdout is not None
         process.stdin.write(audio.tobytes())
         process.stdin.flush()
-        early = process.stdout.read(10)  # would wait for ever if words came only at the end
-        process.stdin.close()
-        text = (early + process.stdout.read()).decode()
-    assert process.returncode == 0
-    floats = (audio / 32768).astype(np.float32)
-    stream = Recognizer.from_pretrained(tiny_folder).stream()
-    stream.accept(floats)
+        yield process, audio
+
+
+def test_raw_samples_from_stdin_give_words_before_they_end(listener, tiny):
+    process, audio = listener
+    early = process.stdout.read(10)  # would wait for ever if words came only at the end
+    process.stdin.close()
+    text = (early + process.stdout.read()).decode()
+    assert process.wait() == 0
+    stream = tiny.stream()
+    stream.accept(audio)
     assert text == stream.finish().text + "\n"
 
 
-def test_ctrl_c_prints_the_last_words_and_exits_130(tiny_folder: Path, samples_folder: Path):
-    audio, _ = soundfile.read(samples_folder / "dinner.flac", dtype="int16")
-    command = [*COMMAND, str(tiny_folder), "--raw", "--rate", "16000", "-"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(audio.tobytes())
-        process.stdin.flush()
-        early = process.stdout.read(10)
-        process.send_signal(signal.SIGINT)
-        text = (early + process.stdout.read()).decode()
-    assert process.returncode == 130
+def test_ctrl_c_prints_the_last_words_and_exits_130(listener):
+    process, _ = listener
+    early = process.stdout.read(10)
+    process.send_signal(signal.SIGINT)
+    text = (early + process.stdout.read()).decode()
+    assert process.wait() == 130
     assert text.endswith("\n")
     assert len(text) > 10
 
