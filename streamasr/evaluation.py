@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from .manifest import Utterance
-from .recognizer import Recognizer, Timings
+from .recognizer import Recognizer
 from .scoring import ErrorCounts, count_errors
 
 __all__ = ["Evaluation", "Result", "evaluate"]
@@ -74,14 +74,13 @@ def evaluate(
     utterances: Sequence[Utterance],
     *,
     chunk_ms: int,
-    timings: Timings | None = None,
     report: Callable[[Result], None] = lambda _: None,
 ) -> Evaluation:
     """Transcribe every utterance as a stream of its own, in chunks; raises AudioError."""
     results = []
     for utterance in utterances:
         began = time.perf_counter()
-        transcript = recognizer.transcribe(utterance.path, chunk_ms=chunk_ms, timings=timings)
+        transcript = recognizer.transcribe(utterance.path, chunk_ms=chunk_ms)
         seconds = time.perf_counter() - began
         results.append(Result(utterance, transcript.text, transcript.duration, seconds))
         report(results[-1])

@@ -240,7 +240,8 @@ def _print_summary(job: _Job) -> None:
     line = (
         f"{count - len(job.failed)} of {count} file{'s' * (count != 1)}, "
         f"{job.audio_seconds:.1f} s of audio in {job.seconds:.1f} s (RTF {job.rtf:.3f}), "
-        f"start-up {job.start_up:.1f} s, backend {job.recognizer.backend}"
+        f"start-up {job.start_up:.1f} s, backend {job.recognizer.backend} "
+        f"({job.recognizer.backend_reason})"
     )
     console.note(line + (f"; {len(job.failed)} failed" if job.failed else ""))
 

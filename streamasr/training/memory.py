@@ -14,7 +14,7 @@ def keep_freed_memory() -> None:
     """Let glibc reuse large blocks instead of mapping and unmapping them; elsewhere do nothing.
 
     Training allocates the same large tensors in every update. By default each is a fresh mapping
-    whose pages the kernel clears again: half of the CPU time of a two-core run, where seen.
+    whose pages the kernel clears again, at the cost of much of the CPU's time.
     """
     if sys.platform != "linux":
         return
