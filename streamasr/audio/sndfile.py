@@ -1,7 +1,7 @@
 """Files that libsndfile reads: WAV, FLAC, Ogg, AIFF, AU, CAF, W64…"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import soundfile
@@ -45,7 +45,7 @@ class SndfileDecoder:
         self._path = path
         self.sample_rate: int = self._file.samplerate
         self.channels: int = self._file.channels
-        self._available = frames / self.sample_rate
+        self._available: float = frames / self.sample_rate
         self.duration: float | None = _stated_seconds(log, self._available)
 
     def read(self) -> Iterator[tuple[Samples, int]]:
@@ -65,31 +65,40 @@ class SndfileDecoder:
             yield block, self.sample_rate
         decoded = frames / self.sample_rate
         if failed or frames < self._file.frames:
-            yield from self._salvage(decoded)
-            raise Damaged(self.duration)
+            whole = yield from self._salvage(decoded)
+            # libsndfile calls some whole Opus files malformed.
+            if not (whole and self._file.format == "OGG"):
+                raise Damaged(self.duration)
+            decoded = self._available
         if self.duration is not None and self.duration - decoded > TOLERANCE:
             raise Damaged(self.duration)
         if self._file.format == "OGG" and _ends_within_page(self._path):
             raise Damaged(None, "cut short")
 
-    def _salvage(self, start: float) -> Iterator[tuple[Samples, int]]:
-        """Yield what FFmpeg, which steps over damage, decodes after `start` seconds."""
+    def _salvage(self, start: float) -> Generator[tuple[Samples, int], None, bool]:
+        """Yield what FFmpeg, which steps over damage, decodes after `start` seconds.
+
+        Returns whether it decoded all that the file states, without meeting damage.
+        """
         from .ffmpeg import open_file
 
+        seconds = 0.0
         try:
             decoder = open_file(self._path)
         except NotAudio:
-            return
+            return False
         try:
             skip = round(start * decoder.sample_rate)
             for block, rate in decoder.read():
                 if len(block) > skip:
                     yield block[skip:], rate
                 skip = max(0, skip - len(block))
+                seconds += len(block) / rate
         except Damaged:
-            pass  # the caller says it, with libsndfile's total
+            return False
         finally:
             decoder.close()
+        return self._available - seconds <= TOLERANCE
 
     def close(self) -> None:
         """Close the file."""

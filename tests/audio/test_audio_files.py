@@ -125,6 +125,25 @@ def test_formats(tmp_path, feed_stdin, name, codec, rate, floor, way):
         assert snr(got, expected) > floor
 
 
+def test_libsndfile_gives_up_on_a_whole_opus_file(tmp_path, monkeypatch):
+    # It calls some files malformed that FFmpeg reads to the end without complaint.
+    path = write(tmp_path / "a.opus", tone(5.0), format="OGG", subtype="OPUS")
+    read, calls = soundfile.SoundFile.read, []
+
+    def give_up(self, *args, **kwargs):
+        calls.append(self)
+        if len(calls) > 1:
+            raise soundfile.LibsndfileError(0)
+        return read(self, RATE, **kwargs)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", give_up)
+    got, error = load(path)
+    assert not error
+    assert len(calls) == 2
+    assert got.size / RATE == pytest.approx(5.0, abs=0.02)
+    assert snr(got, tone(5.0)) > 10
+
+
 def test_a_track_beside_a_video(tmp_path):
     path = write_av(tmp_path / "film.mkv", "flac", tone(3.0), video=True)
     got, error = load(path)
