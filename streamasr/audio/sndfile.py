@@ -80,6 +80,7 @@ class SndfileDecoder:
 
         Returns whether it decoded all that the file states, without meeting damage.
         """
+        from .ffmpeg import TOLERANCE as CODEC_DELAY
         from .ffmpeg import open_file
 
         seconds = 0.0
@@ -98,7 +99,7 @@ class SndfileDecoder:
             return False
         finally:
             decoder.close()
-        return self._available - seconds <= TOLERANCE
+        return self._available - seconds <= CODEC_DELAY
 
     def close(self) -> None:
         """Close the file."""
