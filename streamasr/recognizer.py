@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -12,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from persistent_lstm import LSTMError, LSTMState, choose_backend
+from persistent_lstm import LSTMError, LSTMState, choose_backend, raise_pending_error
 
 from .audio import open_audio
 from .decoding import GreedyDecoder, GreedyState
 from .errors import AudioError, ModelError
 from .frontend import Frontend, FrontendState
-from .model import Bundle, load_bundle
+from .model import AcousticModel, Bundle, load_bundle
 from .transcript import Transcript, Word
 
 __all__ = ["DEFAULT_CHUNK_MS", "Recognizer", "Stream", "StreamState", "Timings", "rechunk"]
@@ -91,27 +92,55 @@ def _as_samples(samples: ArrayLike, heard: int, rate: int) -> torch.Tensor:
     return values
 
 
+def _placed(model: AcousticModel, device: torch.device) -> AcousticModel:
+    """Return the model on ``device``; on a GPU with 16-bit LSTM weights if that loses nothing.
+
+    Bundles store float16, so it usually does, and the persistent kernels then run the whole stack
+    in one launch.
+    """
+    if device.type == "cpu":
+        return model
+    model = copy.deepcopy(model).to(device)
+    if all(torch.equal(w.half().float(), w.float()) for w in model.lstm.parameters()):
+        model.lstm.half()
+    return model
+
+
 class Recognizer:
     """A loaded model. Immutable, so threads may share one; each caller has a ``Stream``."""
 
-    def __init__(self, bundle: Bundle, *, backend: str = "auto") -> None:
+    def __init__(
+        self, bundle: Bundle, *, backend: str = "auto", device: str | torch.device | None = None
+    ) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._model = _placed(bundle.model, self.device)
+        weights = self._model.lstm.weights
         try:
-            self.backend, self.backend_reason = choose_backend(backend)
+            self.backend, self.backend_reason = choose_backend(backend, weights, residual=True)
         except LSTMError as error:
             raise ModelError(str(error)) from error
         self.config = bundle.config
         self.sample_rate = bundle.config.frontend.sample_rate
         self.fingerprint = bundle.fingerprint
-        self._model = bundle.model
         self._frontend = Frontend(bundle.config.frontend)
         self._decoder = GreedyDecoder(bundle.tokens, bundle.config.frontend.step_seconds)
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | os.PathLike[str] | None = None, *, backend: str = "auto"
+        cls,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        backend: str = "auto",
+        device: str | torch.device | None = None,
     ) -> Recognizer:
-        """Load a model folder, or the bundled English model; raises ModelError."""
-        return cls(load_bundle(PRETRAINED if folder is None else Path(folder)), backend=backend)
+        """Load a model folder, or the bundled English model; raises ModelError.
+
+        Args:
+            backend: what runs the LSTM, one of ``persistent_lstm.BACKENDS``.
+            device: where the model runs; a GPU, if there is one, when None.
+        """
+        bundle = load_bundle(PRETRAINED if folder is None else Path(folder))
+        return cls(bundle, backend=backend, device=device)
 
     def initial_state(self) -> StreamState:
         """Return the state of a listener who has heard nothing."""
@@ -133,8 +162,11 @@ class Recognizer:
         log_probs = frames.new_zeros(0, self.config.model.vocab_size)
         if len(frames):
             with timings.stage("lstm"):
-                batch, lstm = self._model(frames[:, None], lstm, backend=self.backend)
-                log_probs = batch[:, 0]
+                batch, lstm = self._model(
+                    frames[:, None].to(self.device), lstm, backend=self.backend
+                )
+                log_probs = batch[:, 0].cpu()  # waits for the GPU
+                raise_pending_error(batch.device)
         heard = state.samples + len(samples)
         return log_probs, StreamState(frontend, lstm, state.decoder, heard)
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Kernels run under Triton's interpreter here; it must know before anything imports it.
+os.environ["TRITON_INTERPRET"] = "1"
+
 from pathlib import Path
 
 import numpy as np

@@ -7,26 +7,75 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .plan import Plan, device_of, make_plan
 from .reference import lstm_reference
-from .types import NORM_EPSILON, LayerWeights, LSTMError, LSTMState, check_arguments, zero_state
+from .types import (
+    NORM_EPSILON,
+    LayerWeights,
+    LSTMError,
+    LSTMState,
+    check_arguments,
+    check_lengths,
+    zero_state,
+)
 
-__all__ = ["BACKENDS", "choose_backend", "lstm"]
+__all__ = ["BACKENDS", "choose_backend", "lstm", "plan_for"]
 
-BACKENDS = ("auto", "torch", "reference")
+BACKENDS = ("auto", "triton", "torch", "reference")
 
 
-def choose_backend(name: str = "auto") -> tuple[str, str]:
+def plan_for(
+    weights: Sequence[LayerWeights], batch: int, *, residual: bool = False, split: bool = True
+) -> Plan:
+    """Plan the persistent kernels for ``weights`` on the CUDA device that they are on."""
+    first = weights[0]
+    device = first.w_hh.device
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return make_plan(
+        len(weights),
+        first.w_hh.shape[1],
+        batch,
+        first.w_hh.dtype,
+        device_of(index),
+        inputs=first.w_ih.shape[1],
+        residual=residual,
+        split=split,
+    )
+
+
+def choose_backend(
+    name: str = "auto",
+    weights: Sequence[LayerWeights] | None = None,
+    *,
+    batch: int = 1,
+    residual: bool = False,
+    split: bool = True,
+) -> tuple[str, str]:
     """Return the backend that ``name`` stands for and, for a person, why.
 
-    Raises LSTMError for a name that is unknown or cannot run here.
+    Without ``weights``, only the name is checked: ``auto`` is left open.
+
+    Raises LSTMError for a name that is unknown or cannot run these weights where they are.
     """
-    if name == "auto":
-        return "torch", "the only backend of this version"
-    if name == "triton":
-        raise LSTMError("the triton backend is not part of this version yet: use auto or torch")
     if name not in BACKENDS:
         raise LSTMError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
-    return name, "asked for"
+    if name in ("torch", "reference") or weights is None:
+        return name, "asked for"
+    device = weights[0].w_hh.device
+    if device.type != "cuda":
+        if name == "triton":
+            raise LSTMError(
+                f"the triton backend needs weights on an NVIDIA GPU, and these are on {device}: "
+                f"use auto or torch"
+            )
+        return "torch", "no GPU"
+    plan = plan_for(weights, batch, residual=residual, split=split)
+    if plan.fits:
+        kernels = " + ".join(dict.fromkeys(launch.kernel for launch in plan.launches))
+        return "triton", f"{kernels}, weights resident on {plan.device.name}"
+    if name == "triton":
+        raise LSTMError(f"the triton backend cannot run this: {plan.reason}; use auto or torch")
+    return "torch", plan.reason
 
 
 def lstm(
@@ -34,38 +83,121 @@ def lstm(
     weights: Sequence[LayerWeights],
     state: LSTMState | None = None,
     *,
+    lengths: Tensor | None = None,
     residual: bool = False,
+    split: bool = True,
     backend: str = "auto",
 ) -> tuple[Tensor, LSTMState]:
     """Run a stack of LSTM layers over ``x (T, B, I)`` from ``state`` (zeros when None).
 
-    Returns ``y (T, B, H)`` and the state after the last timestep, ``(L, B, H)`` each. Splitting T
-    over several calls with the state carried gives the same ``y``. ``T = 0`` is allowed and returns
-    the state unchanged. Gate equations, and what ``residual`` means: see ``reference.py``.
+    Returns ``y (T, B, H)`` in the dtype of x and the state after the last timestep, ``(L, B, H)``
+    each, float32. Splitting T over several calls with the state carried gives the same ``y``.
+    ``T = 0`` is allowed and returns the state unchanged. Gate equations, and what ``residual``
+    means: see ``reference.py``.
+
+    Args:
+        weights: float32, bfloat16 or float16; all else is computed in float32.
+        lengths: timesteps of each row, ``(B,)``, integers, when rows differ: from its length on a
+            row keeps its state, and its ``y`` is 0.
+        split: with 16-bit weights, let the triton backend multiply ``h`` as a sum of two 16-bit
+            halves (relative error at most 5e-6); otherwise it is rounded to 16 bits (2e-3) for
+            half the work.
+        backend: one of BACKENDS. ``auto`` is triton where weights are on a GPU that can hold
+            them, torch elsewhere. The triton backend computes no gradients.
+
+    Raises:
+        LSTMError: the arguments do not fit each other, or the backend cannot run them.
     """
-    chosen, _ = choose_backend(backend)
     state = zero_state(weights, x.shape[1], device=x.device) if state is None else state
     check_arguments(x, weights, state, residual=residual)
-    if x.shape[0] == 0:
-        return x.new_zeros(0, x.shape[1], weights[0].w_hh.shape[1]), state
+    steps, batch = x.shape[:2]
+    if lengths is not None:
+        lengths = check_lengths(lengths, steps, batch)
+    if steps == 0 or batch == 0:
+        return x.new_zeros(steps, batch, weights[0].w_hh.shape[1]), state
+    needs_gradient = torch.is_grad_enabled() and any(
+        tensor.requires_grad for tensor in (x, *state, *(t for w in weights for t in w))
+    )
+    if backend == "auto" and needs_gradient:
+        backend = "torch"
+    chosen, _ = choose_backend(backend, weights, batch=batch, residual=residual, split=split)
+    if chosen == "triton":
+        if needs_gradient:
+            raise LSTMError(
+                "the triton backend computes no gradients: use torch.inference_mode(), or "
+                "backend torch to train"
+            )
+        from ._launch import run_plan
+
+        plan = plan_for(weights, batch, residual=residual, split=split)
+        on_device = None if lengths is None else lengths.to(x.device, torch.int32)
+        y, state = run_plan(plan, x, weights, state, lengths=on_device)
+        y = y.to(x.dtype)
+        return y if lengths is None else _silence(y, lengths), state
+    if lengths is not None:
+        return _ragged(x, weights, state, lengths, residual=residual, backend=chosen)
     if chosen == "reference":
         y, last = lstm_reference(x, weights, state, residual=residual)
         return y.to(x.dtype), LSTMState(last.h.to(state.h.dtype), last.C.to(state.C.dtype))
+    return _torch(x, weights, state, residual=residual)
+
+
+def _silence(y: Tensor, lengths: Tensor) -> Tensor:
+    steps = torch.arange(y.shape[0], device=y.device)[:, None]
+    return y.masked_fill((steps >= lengths.to(y.device))[:, :, None], 0)
+
+
+def _ragged(
+    x: Tensor,
+    weights: Sequence[LayerWeights],
+    state: LSTMState,
+    lengths: Tensor,
+    *,
+    residual: bool,
+    backend: str,
+) -> tuple[Tensor, LSTMState]:
+    """Run piece by piece, each with the rows that reach its end."""
+    y = x.new_zeros(*x.shape[:2], weights[0].w_hh.shape[1])
+    h, C = state.h.clone(), state.C.clone()
+    lengths = lengths.to(x.device)
+    start = 0
+    for end in torch.unique(lengths).tolist():
+        rows = (lengths >= end).nonzero()[:, 0]
+        if end > start:
+            part = LSTMState(h[:, rows], C[:, rows])
+            out, last = lstm(x[start:end, rows], weights, part, residual=residual, backend=backend)
+            y[start:end, rows] = out
+            h[:, rows], C[:, rows] = last.h, last.C
+        start = end
+    return y, LSTMState(h, C)
+
+
+def _torch(
+    x: Tensor, weights: Sequence[LayerWeights], state: LSTMState, *, residual: bool
+) -> tuple[Tensor, LSTMState]:
+    dtype = x.dtype
+    if any(
+        t.dtype in (torch.float16, torch.bfloat16) for t in (x, *(t for w in weights for t in w))
+    ):
+        # Only weights are rounded: sums and states are float32 on every backend.
+        x = x.float()
+        weights = [LayerWeights(*(t.float() for t in w)) for w in weights]
     if not residual:
-        return _lstm_torch(x, weights, state)
+        y, state = _torch_stack(x, weights, state)
+        return y.to(dtype), state
     hs, cs = [], []
     r = x
     for layer, w in enumerate(weights):
         part = slice(layer, layer + 1)
         z = torch.nn.functional.layer_norm(r, r.shape[-1:], eps=NORM_EPSILON)
-        out, last = _lstm_torch(z, [w], LSTMState(state.h[part], state.C[part]))
+        out, last = _torch_stack(z, [w], LSTMState(state.h[part], state.C[part]))
         r = r + out
         hs.append(last.h)
         cs.append(last.C)
-    return r, LSTMState(torch.cat(hs), torch.cat(cs))
+    return r.to(dtype), LSTMState(torch.cat(hs), torch.cat(cs))
 
 
-def _lstm_torch(
+def _torch_stack(
     x: Tensor, weights: Sequence[LayerWeights], state: LSTMState
 ) -> tuple[Tensor, LSTMState]:
     flat = [tensor for layer in weights for tensor in layer]

@@ -49,7 +49,21 @@ class PersistentLSTM(nn.Module):
         ]
 
     def forward(
-        self, x: Tensor, state: LSTMState | None = None, *, backend: str = "auto"
+        self,
+        x: Tensor,
+        state: LSTMState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        split: bool = True,
+        backend: str = "auto",
     ) -> tuple[Tensor, LSTMState]:
         """Return ``y (T, B, H)`` and the new state; see ``lstm``."""
-        return lstm(x, self.weights, state, residual=self.residual, backend=backend)
+        return lstm(
+            x,
+            self.weights,
+            state,
+            lengths=lengths,
+            residual=self.residual,
+            split=split,
+            backend=backend,
+        )

@@ -18,6 +18,7 @@ __all__ = [
     "LSTMState",
     "LayerWeights",
     "check_arguments",
+    "check_lengths",
     "zero_state",
 ]
 
@@ -82,5 +83,32 @@ def check_arguments(
     for name, tensor in zip(LSTMState._fields, state, strict=True):
         if tuple(tensor.shape) != expected_state:
             raise LSTMError(f"state {name} has shape {tuple(tensor.shape)}, not {expected_state}")
-    if len({t.device for t in (x, *state, *(t for w in weights for t in w))}) > 1:
-        raise LSTMError("x, weights and state must be on one device")
+    tensors = {"x": x, "state h": state.h, "state C": state.C}
+    for layer, w in enumerate(weights):
+        tensors |= {f"layer {layer}: {name}": t for name, t in zip(w._fields, w, strict=True)}
+    for name, tensor in tensors.items():
+        if tensor.device != x.device:
+            raise LSTMError(
+                f"{name} is on {tensor.device}, x is on {x.device}: move both to one device"
+            )
+        if not tensor.is_floating_point():
+            raise LSTMError(f"{name} is of {tensor.dtype}: it must be floating-point")
+    dtypes = {t.dtype for w in weights for t in w}
+    if len(dtypes) > 1:
+        names = ", ".join(sorted(str(dtype) for dtype in dtypes))
+        raise LSTMError(f"weights must be of one dtype, got {names}")
+
+
+def check_lengths(lengths: Tensor, steps: int, batch: int) -> Tensor:
+    """Return ``lengths (batch,)`` of rows, or raise LSTMError if they are not in [0, steps]."""
+    if tuple(lengths.shape) != (batch,) or lengths.is_floating_point():
+        raise LSTMError(
+            f"lengths must be {batch} integers, one a row, got {lengths.dtype} of shape "
+            f"{tuple(lengths.shape)}"
+        )
+    # Looking at values on a GPU would wait for it; there they are clamped.
+    if lengths.device.type != "cuda" and lengths.numel():
+        low, high = int(lengths.min()), int(lengths.max())
+        if low < 0 or high > steps:
+            raise LSTMError(f"lengths must lie in 0 to T = {steps}, got {low} to {high}")
+    return lengths

@@ -212,7 +212,7 @@ USAGE = {
     "one output for two": (["-o", "out", "a.wav", "b/a.flac"], "both be written to"),
     "no chunk": (["--chunk-ms", "0", "a.wav"], "--chunk-ms"),
     "unknown backend": (["--backend", "abacus", "a.wav"], "abacus"),
-    "backend of a later version": (["--backend", "triton", "a.wav"], "use auto or torch"),
+    "backend without its GPU": (["--backend", "triton", "a.wav"], "use auto or torch"),
 }
 
 

@@ -156,8 +156,10 @@ def test_no_layers_is_an_error():
 
 
 def test_backends_are_chosen_in_one_place():
-    assert choose_backend("auto")[0] == "torch"
-    with pytest.raises(LSTMError, match="triton backend is not part of this version"):
-        choose_backend("triton")
-    with pytest.raises(LSTMError, match="unknown backend 'cuda': choose one of auto, torch"):
+    module, _, _ = problem(1, 1, 1, 4, 4)
+    assert choose_backend("auto", module.weights) == ("torch", "no GPU")
+    assert choose_backend("reference", module.weights) == ("reference", "asked for")
+    with pytest.raises(LSTMError, match="needs weights on an NVIDIA GPU, and these are on cpu"):
+        choose_backend("triton", module.weights)
+    with pytest.raises(LSTMError, match="unknown backend 'cuda': choose one of auto, triton"):
         choose_backend("cuda")

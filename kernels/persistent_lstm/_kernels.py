@@ -1,0 +1,33 @@
+"""The kernels, imported when they are first needed: importing Triton takes a second."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from .types import LSTMError
+
+__all__ = ["batched_kernel", "stack_kernel"]
+
+INSTALL = 'pip install "streamasr[gpu]"'
+
+
+def stack_kernel() -> Any:
+    """Return the dataflow kernel."""
+    _require_triton()
+    from ._stack import stack_kernel as kernel
+
+    return kernel
+
+
+def batched_kernel() -> Any:
+    """Return the batched kernel."""
+    _require_triton()
+    from ._batched import batched_kernel as kernel
+
+    return kernel
+
+
+def _require_triton() -> None:
+    if find_spec("triton") is None:
+        raise LSTMError(f"the triton backend needs Triton: {INSTALL}")

@@ -1,0 +1,270 @@
+"""From tensors to launches: weights packed as a plan says, buffers, errors.
+
+Legend: L layers, B rows, T timesteps, H hidden size, U units that a program owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.weak import WeakIdKeyDictionary
+
+from . import _kernels
+from .errors import error_of, raise_pending_error
+from .plan import TILE, Launch, Plan
+from .types import NORM_EPSILON, LayerWeights, LSTMError, LSTMState
+
+__all__ = ["run_plan"]
+
+SENTINEL = -1
+POLL_LIMIT = 1 << 22  # seconds, where an exchange takes about a microsecond
+# Longer inputs run in pieces, so that the exchange buffers stay within this.
+BUFFER_BYTES = 64 * 2**20
+
+
+class _Packed(NamedTuple):
+    """The weights of one launch; for ``stack``, ``w_ih`` is tiled, otherwise in rows (4H, I)."""
+
+    w_ih: Tensor
+    w_hh: Tensor
+    bias: Tensor
+
+
+def pack_rows(w: Tensor, units: int) -> Tensor:
+    """Order rows (4H, …), gates ``i, f, g, o``, by program: (H/U, 4U, …), row ``gate * U + u``."""
+    hidden = w.shape[0] // 4
+    parts = w.reshape(4, hidden // units, units, *w.shape[1:]).transpose(0, 1)
+    return parts.reshape(hidden // units, 4 * units, *w.shape[1:])
+
+
+def pack_matrix(w: Tensor, units: int, tiles: int, width: int) -> Tensor:
+    """Tile a matrix (4H, H) as (H/U, tiles, 4U, width), columns filled up with zeros."""
+    rows = functional.pad(pack_rows(w, units), (0, tiles * width - w.shape[1]))
+    return rows.reshape(*rows.shape[:2], tiles, width).transpose(1, 2).contiguous()
+
+
+def _pack(launch: Launch, weights: Sequence[LayerWeights]) -> _Packed:
+    layers = weights[launch.layers[0] : launch.layers[1]]
+    units = launch.units
+    width = TILE if launch.kernel == "batched" else launch.K // launch.warps
+    tiles = launch.K // width
+
+    def stacked(name: str) -> Tensor:
+        return torch.stack([pack_matrix(getattr(w, name), units, tiles, width) for w in layers])
+
+    if launch.kernel == "stack":
+        w_ih = stacked("w_ih")
+    else:
+        # The product outside is taken in float32, so that every backend adds the same number.
+        w_ih = pack_rows(layers[0].w_ih.float(), units).flatten(0, 1)
+    biases = [pack_rows(w.b_ih.float() + w.b_hh.float(), units).flatten() for w in layers]
+    return _Packed(w_ih, stacked("w_hh"), torch.stack(biases))
+
+
+_cache: MutableMapping[Tensor, dict[Any, Any]] = WeakIdKeyDictionary()
+
+
+def _packed(plan: Plan, weights: Sequence[LayerWeights]) -> list[_Packed]:
+    """Pack once for each set of weights and plan, again when a weight has changed."""
+    state = [(t.data_ptr(), 0 if t.is_inference() else t._version) for w in weights for t in w]
+    of_weights = _cache.setdefault(weights[0].w_hh, {})
+    found = of_weights.get(plan.launches)
+    if found is None or found[0] != state:
+        with torch.no_grad():
+            found = (state, [_pack(launch, weights) for launch in plan.launches])
+        of_weights[plan.launches] = found
+    packed: list[_Packed] = found[1]
+    return packed
+
+
+def run_plan(
+    plan: Plan,
+    x: Tensor,
+    weights: Sequence[LayerWeights],
+    state: LSTMState,
+    *,
+    lengths: Tensor | None = None,
+    stamps: list[Tensor] | None = None,
+) -> tuple[Tensor, LSTMState]:
+    """Run ``x (T, B, I)``, T >= 1, as ``plan`` says; all results are float32.
+
+    ``lengths (B,)``, int32, on the device of x: rows keep their state from their length on.
+    A list passed as ``stamps`` receives what the programs of each ``stack`` and ``projected``
+    launch recorded, see ``timing``.
+    """
+    raise_pending_error(x.device)
+    packed = _packed(plan, weights)
+    longest = max(1, BUFFER_BYTES // (plan.layers * plan.hidden * min(plan.batch, 64) * 8))
+    outputs = []
+    for start in range(0, x.shape[0], longest):
+        part = x[start : start + longest]
+        left = None if lengths is None else lengths - start
+        y, state = _run_piece(plan, packed, part, state, left, stamps)
+        outputs.append(y)
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs), state
+
+
+def _run_piece(
+    plan: Plan,
+    packed: list[_Packed],
+    x: Tensor,
+    state: LSTMState,
+    lengths: Tensor | None,
+    stamps: list[Tensor] | None,
+) -> tuple[Tensor, LSTMState]:
+    hs, Cs = [], []
+    for launch, w in zip(plan.launches, packed, strict=True):
+        layers = slice(*launch.layers)
+        groups = []
+        for start in range(0, plan.batch, launch.rows):
+            rows = slice(start, start + launch.rows)
+            groups.append(
+                _Group(
+                    plan,
+                    launch,
+                    w,
+                    x[:, rows].float().contiguous(),
+                    LSTMState(
+                        state.h[layers, rows].float().contiguous(),
+                        state.C[layers, rows].float().contiguous(),
+                    ),
+                    None if lengths is None else lengths[rows],
+                    stamps,
+                ).run()
+            )
+        x = torch.cat([y for y, _ in groups], dim=1) if len(groups) > 1 else groups[0][0]
+        hs.append(torch.cat([s.h for _, s in groups], dim=1))
+        Cs.append(torch.cat([s.C for _, s in groups], dim=1))
+    return x, LSTMState(torch.cat(hs), torch.cat(Cs)) if len(hs) > 1 else LSTMState(hs[0], Cs[0])
+
+
+class _Group(NamedTuple):
+    """One launch of a kernel for some rows."""
+
+    plan: Plan
+    launch: Launch
+    w: _Packed
+    x: Tensor
+    state: LSTMState
+    lengths: Tensor | None
+    stamps: list[Tensor] | None
+
+    def run(self) -> tuple[Tensor, LSTMState]:
+        if self.launch.kernel == "stack":
+            return self._registers(self.x)
+        z = self.x
+        if self.plan.residual:
+            z = functional.layer_norm(z, z.shape[-1:], eps=NORM_EPSILON)
+        z = functional.linear(z, self.w.w_ih, self.w.bias[0])
+        run = self._batched if self.launch.kernel == "batched" else self._registers
+        y, state = run(z)
+        return (self.x + y if self.plan.residual else y), state
+
+    def _registers(self, x: Tensor) -> tuple[Tensor, LSTMState]:
+        launch, state = self.launch, self.state
+        T, B = x.shape[:2]
+        projected = launch.kernel == "projected"
+        residual = self.plan.residual and not projected
+        shape = (launch.depth, T, B, launch.hidden)
+        # One buffer, one fill: h of every layer, and with it r.
+        buffers = torch.full(
+            (2 if residual else 1, *shape), SENTINEL, dtype=torch.int32, device=x.device
+        )
+        h, C = torch.empty_like(state.h), torch.empty_like(state.C)
+        times = x.new_zeros(0, dtype=torch.int64)
+        if self.stamps is not None:
+            times = x.new_zeros(launch.programs, T + 2, 3, dtype=torch.int64)
+            self.stamps.append(times)
+        with _on(x.device):
+            self._start(
+                _kernels.stack_kernel(),
+                x.view(torch.int32),
+                self.w.w_ih,
+                self.w.w_hh,
+                self.w.bias,
+                state.h.view(torch.int32),
+                state.C,
+                self.lengths if self.lengths is not None else x,
+                buffers[0],
+                buffers[-1],
+                h,
+                C,
+                error_of(x.device),
+                times,
+                T,
+                POLL_LIMIT,
+                EPSILON=NORM_EPSILON,
+                B=B,
+                H=launch.hidden,
+                U=launch.units,
+                KB=launch.warps,
+                KW=launch.K // launch.warps,
+                N=launch.N,
+                SPLIT=self.plan.split,
+                RESIDUAL=residual,
+                PROJECTED=projected,
+                RAGGED=self.lengths is not None,
+                TIMED=self.stamps is not None,
+            )
+        return buffers[-1, -1].view(torch.float32), LSTMState(h, C)
+
+    def _batched(self, x: Tensor) -> tuple[Tensor, LSTMState]:
+        launch, state = self.launch, self.state
+        T, B = x.shape[:2]
+        kind = torch.int32 if self.plan.split else torch.int16
+        buffer = torch.full((T + 1, B, launch.hidden), SENTINEL, dtype=kind, device=x.device)
+        y = x.new_empty(T, B, launch.hidden)
+        h, C = torch.empty_like(state.h), torch.empty_like(state.C)
+        with _on(x.device):
+            self._start(
+                _kernels.batched_kernel(),
+                x,
+                self.w.w_hh,
+                state.h,
+                state.C,
+                self.lengths if self.lengths is not None else x,
+                buffer,
+                y,
+                h,
+                C,
+                error_of(x.device),
+                T,
+                POLL_LIMIT,
+                B=B,
+                H=launch.hidden,
+                U=launch.units,
+                NK=launch.K // TILE,
+                KT=TILE,
+                N=launch.N,
+                SPLIT=self.plan.split,
+                RAGGED=self.lengths is not None,
+            )
+        return y, LSTMState(h, C)
+
+    def _start(self, kernel: object, *arguments: object, **constants: object) -> None:
+        launch = self.launch
+        try:
+            kernel[(launch.programs,)](  # type: ignore[index]
+                *arguments,
+                **constants,
+                num_warps=launch.warps,
+                # A grid that cannot be resident as a whole is refused, and does not hang.
+                launch_cooperative_grid=True,
+            )
+        except RuntimeError as error:
+            if "cooperative" not in str(error):
+                raise
+            raise LSTMError(
+                f"{launch.programs} programs cannot all be resident on {self.plan.device.name} "
+                f"({self.plan.device.multiprocessors} multiprocessors): is another process "
+                f"using it? Use backend torch"
+            ) from error
+
+
+def _on(device: torch.device) -> AbstractContextManager[object]:
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
