@@ -43,6 +43,11 @@ def plan_for(
     )
 
 
+def on_gpu(tensor: Tensor) -> bool:
+    """Whether the kernels can read it."""
+    return tensor.device.type == "cuda" and torch.version.cuda is not None
+
+
 def choose_backend(
     name: str = "auto",
     weights: Sequence[LayerWeights] | None = None,
@@ -61,12 +66,11 @@ def choose_backend(
         raise LSTMError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
     if name in ("torch", "reference") or weights is None:
         return name, "asked for"
-    device = weights[0].w_hh.device
-    if device.type != "cuda":
+    if not on_gpu(weights[0].w_hh):
         if name == "triton":
             raise LSTMError(
-                f"the triton backend needs weights on an NVIDIA GPU, and these are on {device}: "
-                f"use auto or torch"
+                f"the triton backend needs weights on an NVIDIA GPU, and these are on "
+                f"{weights[0].w_hh.device}: use auto or torch"
             )
         return "torch", "no GPU"
     plan = plan_for(weights, batch, residual=residual, split=split)

@@ -122,7 +122,8 @@ class ConcurrentGrid(interpreter.GridExecutor):
                 error = None
                 try:
                     if schedule.error is None:
-                        self.fn(**bound)
+                        with np.errstate(all="ignore"):  # as on a GPU: infinities go on
+                            self.fn(**bound)
                 except BaseException as raised:  # reported by the thread that launched
                     error = raised
                 schedule.finish(program, error)
