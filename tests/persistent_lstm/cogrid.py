@@ -95,6 +95,14 @@ class _Now:
     running = False
 
 
+def _convert(value):
+    converted = interpreter._implicit_cvt(value)
+    if isinstance(value, int):
+        # Triton 3.6 makes it an array of one element, which numpy 2.4 no longer takes for an int.
+        converted.handle.data = converted.handle.data.reshape(())
+    return converted
+
+
 class ConcurrentGrid(interpreter.GridExecutor):
     """Stands in for Triton's executor, which runs one program after another."""
 
@@ -108,7 +116,7 @@ class ConcurrentGrid(interpreter.GridExecutor):
         try:
             bound = inspect.getcallargs(self.fn, *host, **host_keywords)
             bound = {
-                name: value if name in self.constexprs else interpreter._implicit_cvt(value)
+                name: value if name in self.constexprs else _convert(value)
                 for name, value in bound.items()
             }
             grid = self.grid(bound) if callable(self.grid) else self.grid
