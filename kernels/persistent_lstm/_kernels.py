@@ -7,7 +7,7 @@ from typing import Any
 
 from .types import LSTMError
 
-__all__ = ["batched_kernel", "stack_kernel"]
+__all__ = ["batched_kernel", "exchange_kernel", "stack_kernel"]
 
 INSTALL = 'pip install "streamasr[gpu]"'
 
@@ -24,6 +24,14 @@ def batched_kernel() -> Any:
     """Return the batched kernel."""
     _require_triton()
     from ._batched import batched_kernel as kernel
+
+    return kernel
+
+
+def exchange_kernel() -> Any:
+    """Return the kernel that does nothing but exchange."""
+    _require_triton()
+    from ._exchange import exchange_kernel as kernel
 
     return kernel
 

@@ -180,7 +180,7 @@ class _Group(NamedTuple):
         if self.stamps is not None:
             times = x.new_zeros(launch.programs, T + 2, 3, dtype=torch.int64)
             self.stamps.append(times)
-        with _on(x.device):
+        with on_device(x.device):
             self._start(
                 _kernels.stack_kernel(),
                 x.view(torch.int32),
@@ -220,7 +220,7 @@ class _Group(NamedTuple):
         buffer = torch.full((T + 1, B, launch.hidden), SENTINEL, dtype=kind, device=x.device)
         y = x.new_empty(T, B, launch.hidden)
         h, C = torch.empty_like(state.h), torch.empty_like(state.C)
-        with _on(x.device):
+        with on_device(x.device):
             self._start(
                 _kernels.batched_kernel(),
                 x,
@@ -266,5 +266,6 @@ class _Group(NamedTuple):
             ) from error
 
 
-def _on(device: torch.device) -> AbstractContextManager[object]:
+def on_device(device: torch.device) -> AbstractContextManager[object]:
+    """Make ``device`` the current one, for Triton launches on that."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
