@@ -1,6 +1,13 @@
 """Errors meant to be read by people: one line that says what to do."""
 
-__all__ = ["AudioError", "ConfigError", "ModelError", "OutputError", "StreamasrError"]
+__all__ = [
+    "AudioError",
+    "ConfigError",
+    "ModelError",
+    "OutputError",
+    "ProfileError",
+    "StreamasrError",
+]
 
 
 class StreamasrError(Exception):
@@ -24,3 +31,7 @@ class ConfigError(StreamasrError):
 
 class OutputError(StreamasrError):
     """A transcript cannot be written where it was asked for."""
+
+
+class ProfileError(StreamasrError):
+    """A profile was asked for that makes no sense or that this machine cannot make."""

@@ -134,6 +134,11 @@ class Plan:
         return bool(self.launches)
 
     @property
+    def times_itself(self) -> bool:
+        """Whether any of its kernels can record times, see ``timing``: batched ones cannot."""
+        return any(launch.kernel != "batched" for launch in self.launches)
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of weights that all programs of all launches hold."""
         return sum(launch.weight_bytes * launch.programs for launch in self.launches)

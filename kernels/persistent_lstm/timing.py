@@ -98,7 +98,7 @@ def record(
     """Run ``x (T, B, I)`` three times as ``plan`` says; return the times of the last."""
     from ._launch import run_plan
 
-    if all(launch.kernel == "batched" for launch in plan.launches):
+    if not plan.times_itself:
         raise LSTMError(
             plan.reason or f"the batched kernel, which runs {plan.batch} rows, records no times"
         )

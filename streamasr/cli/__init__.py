@@ -1,4 +1,5 @@
-"""The command line: ``streamasr transcribe``, ``evaluate``, ``train``, ``prepare-librispeech``.
+"""The command line: ``streamasr transcribe``, ``evaluate``, ``profile``, ``train`` and
+``prepare-librispeech``.
 
 Exit codes: 0; 1 when a file failed and the others went on; 2 for wrong usage; 130 for Ctrl-C.
 """
@@ -14,6 +15,7 @@ from .. import __version__
 from ..errors import StreamasrError
 from . import console
 from .evaluate import evaluate
+from .profile import profile
 from .train import prepare_librispeech, train
 from .transcribe import transcribe
 
@@ -29,6 +31,7 @@ app = typer.Typer(
 )
 app.command()(transcribe)
 app.command()(evaluate)
+app.command()(profile)
 app.command()(train)
 app.command()(prepare_librispeech)
 

@@ -1,0 +1,164 @@
+"""What is compared: each backend turns a problem into a call that runs one chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from persistent_lstm import NORM_EPSILON, LSTMError, choose_backend, lstm
+
+from .cells import DTYPES, Cell, Problem
+
+__all__ = ["BACKENDS", "Backend", "CannotRun", "backends_here"]
+
+Call = Callable[[], object]
+
+# cuDNN's persistent kernels, as PyTorch chooses them (aten/src/ATen/native/cudnn/RNN.cpp).
+PERSISTENT_ROWS, PERSISTENT_COLUMNS, PERSISTENT_HIDDEN = 8, 128, 1024
+
+
+class CannotRun(Exception):
+    """A backend cannot run a cell; the message says why."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One of the rows of a profile.
+
+    Args:
+        build: checks that the backend can run the problem (CannotRun) and returns the call.
+        what: it runs, for a person.
+        on: ``gpu``, ``cpu``, or ``both`` for the best device there is.
+        residual: whether it runs residual stacks; if not, it runs the plain stack of those sizes.
+        dtype: that it computes in, if not the cell's.
+        graph: whether its launches are captured once and replayed as one CUDA graph.
+    """
+
+    name: str
+    build: Callable[[Problem], Call]
+    what: str
+    on: str
+    residual: bool = True
+    dtype: str = ""
+    graph: bool = False
+
+    def device(self) -> torch.device:
+        """Where it runs on this machine."""
+        return torch.device("cuda" if self.on != "cpu" and torch.cuda.is_available() else "cpu")
+
+    def cell(self, cell: Cell) -> Cell:
+        """Return what it runs of ``cell``."""
+        residual = cell.residual and self.residual
+        return Cell(
+            *(cell.layers, cell.hidden, cell.batch, cell.timesteps),
+            self.dtype or cell.dtype,
+            residual,
+        )
+
+
+def _ours(problem: Problem, backend: str) -> Call:
+    residual = problem.cell.residual
+    try:
+        choose_backend(backend, problem.weights, batch=problem.cell.batch, residual=residual)
+    except LSTMError as error:
+        raise CannotRun(str(error)) from error
+    return lambda: lstm(
+        problem.x, problem.weights, problem.state, residual=residual, backend=backend
+    )
+
+
+def _triton(problem: Problem) -> Call:
+    return _ours(problem, "triton")
+
+
+def _torch(problem: Problem) -> Call:
+    return _ours(problem, "torch")
+
+
+def _stacked(problem: Problem) -> Call:
+    dtype = DTYPES[problem.cell.dtype]
+    (module,) = problem.modules(layers_each=problem.cell.layers, dtype=dtype)
+    x = problem.x
+    state = (problem.state.h.to(dtype), problem.state.C.to(dtype))
+    return lambda: module(x, state)
+
+
+def _per_layer(problem: Problem) -> Call:
+    cell = problem.cell
+    if cell.batch % PERSISTENT_ROWS:
+        raise CannotRun(f"cuDNN's persistent kernels need a multiple of {PERSISTENT_ROWS} rows")
+    if cell.hidden % PERSISTENT_COLUMNS or cell.hidden > PERSISTENT_HIDDEN:
+        raise CannotRun(
+            f"cuDNN's persistent kernels need H a multiple of {PERSISTENT_COLUMNS}, "
+            f"{PERSISTENT_HIDDEN} at most"
+        )
+    modules = problem.modules(layers_each=1, dtype=torch.float16)
+    states = [
+        (problem.state.h[i : i + 1].half(), problem.state.C[i : i + 1].half())
+        for i in range(cell.layers)
+    ]
+
+    def call() -> Tensor:
+        y = problem.x
+        for module, state in zip(modules, states, strict=True):
+            y, _ = module(y, state)
+        return y
+
+    return call
+
+
+def _eager(problem: Problem) -> Call:
+    """The gate equations, an operation at a time, all in the cell's dtype."""
+    dtype = problem.x.dtype
+    biases = [w.b_ih + w.b_hh for w in problem.weights]
+    residual = problem.cell.residual
+
+    def call() -> Tensor:
+        hs = list(problem.state.h.to(dtype).unbind())
+        Cs = list(problem.state.C.to(dtype).unbind())
+        outputs = []
+        for x in problem.x:
+            r = x
+            for layer, (w, bias) in enumerate(zip(problem.weights, biases, strict=True)):
+                z = functional.layer_norm(r, r.shape[-1:], eps=NORM_EPSILON) if residual else r
+                i, f, g, o = (z @ w.w_ih.T + hs[layer] @ w.w_hh.T + bias).chunk(4, dim=1)
+                Cs[layer] = f.sigmoid() * Cs[layer] + i.sigmoid() * g.tanh()
+                hs[layer] = o.sigmoid() * Cs[layer].tanh()
+                r = r + hs[layer] if residual else hs[layer]
+            outputs.append(r)
+        return torch.stack(outputs)
+
+    return call
+
+
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend("triton", _triton, "the persistent kernels", "gpu"),
+        Backend("triton-graph", _triton, "the same, one CUDA graph a chunk", "gpu", graph=True),
+        Backend("cudnn-stacked", _stacked, "torch.nn.LSTM on the GPU", "gpu", residual=False),
+        Backend(
+            *("cudnn-stacked-graph", _stacked, "the same, one CUDA graph a chunk", "gpu"),
+            residual=False,
+            graph=True,
+        ),
+        Backend(
+            *("cudnn-per-layer", _per_layer, "a float16 torch.nn.LSTM for each layer", "gpu"),
+            residual=False,
+            dtype="float16",
+        ),
+        Backend("torch-eager", _eager, "the gate equations, an operation at a time", "both"),
+        Backend("torch-cpu", _torch, "lstm(backend='torch') on the CPU", "cpu"),
+        Backend("stacked-cpu", _stacked, "torch.nn.LSTM on the CPU", "cpu", residual=False),
+    )
+}
+
+
+def backends_here() -> list[str]:
+    """Return the names of those that this machine can run."""
+    gpu = torch.cuda.is_available()
+    return [name for name, backend in BACKENDS.items() if gpu or backend.on != "gpu"]

@@ -1,0 +1,106 @@
+"""A profile as tables for a person."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import groupby
+
+from rich.table import Table
+from rich.text import Text
+
+from persistent_lstm import Plan
+from persistent_lstm.timing import LayerTimes
+
+from .cells import Cell
+from .sweep import Profile, Row
+
+__all__ = ["compiled_residency", "inside_table", "not_run", "plan_text", "tables"]
+
+COLUMNS = ("p50", "p90", "p99", "waited", "first ms", "kernels", "of floor")
+
+
+def tables(profile: Profile, cells: list[Cell]) -> Iterator[Table]:
+    """Return a table for each cell, microseconds per timestep, a row for each backend."""
+    each = len(profile.rows) // len(cells)
+    for number, cell in enumerate(cells):
+        rows = profile.rows[number * each : (number + 1) * each]
+        table = Table("µs per timestep", title=str(cell), title_justify="left")
+        shown = [name for name in COLUMNS if name in _SHOWN_ALWAYS or _on_gpu(rows)]
+        for name in shown:
+            table.add_column(name, justify="right")
+        for row in rows:
+            if row.measured is None:
+                continue
+            values = _values(row)
+            table.add_row(_label(row, cell), *(values[name] for name in shown))
+        yield table
+
+
+_SHOWN_ALWAYS = ("p50", "p90", "p99", "first ms")
+
+
+def _on_gpu(rows: list[Row]) -> bool:
+    return any(row.measured is not None and row.measured.kernels is not None for row in rows)
+
+
+def not_run(profile: Profile) -> Iterator[str]:
+    """Return a line for each reason why backends could not run, once."""
+    failed = sorted((r.backend.name, r.reason) for r in profile.rows if r.measured is None)
+    for (name, reason), _ in groupby(failed):
+        yield f"{name}: {reason}"
+
+
+def _label(row: Row, cell: Cell) -> Text:
+    differs = [
+        "" if row.cell.dtype == cell.dtype else row.cell.dtype,
+        "" if row.cell.residual == cell.residual else "plain",
+    ]
+    notes = ", ".join(note for note in differs if note)
+    return Text(f"{row.backend.name} ({notes})" if notes else row.backend.name)
+
+
+def _values(row: Row) -> dict[str, str]:
+    m, steps = row.measured, row.cell.timesteps
+    assert m is not None
+    return {
+        "p50": number(m.chunk.p50 / steps),
+        "p90": number(m.chunk.p90 / steps),
+        "p99": number(m.chunk.p99 / steps),
+        "waited": number(m.waited.p50 / steps),
+        "first ms": number(m.first),
+        "kernels": "" if m.kernels is None else str(m.kernels),
+        "of floor": "" if row.floor_share is None else f"{row.floor_share:.0%}",
+    }
+
+
+def number(value: float) -> str:
+    """Return three significant digits, without exponent; a dash for NaN."""
+    if math.isnan(value):
+        return "–"
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def inside_table(cell: Cell, layers: list[LayerTimes]) -> Table:
+    """Return what the programs of each layer did with their time, in microseconds."""
+    table = Table("layer", title=f"{cell}: inside", title_justify="left")
+    for name in ("step p50", "p99", "max", "waits for input", "for own h", "computes"):
+        table.add_column(name, justify="right")
+    for one in layers:
+        spread = (number(1e-3 * value) for value in (one.step.p50, one.step.p99, one.step.max))
+        shares = ("–" if math.isnan(share) else f"{share:.0%}" for share in one.shares)
+        table.add_row(str(one.layer), *spread, *shares)
+    return table
+
+
+def plan_text(plan: Plan) -> str:
+    """Return the plan and, where it can be had, what the compiler made of it."""
+    return "\n".join(part for part in (str(plan), compiled_residency(plan)) if part)
+
+
+def compiled_residency(plan: Plan) -> str:
+    """Return registers, spills and shared memory of the kernels of ``plan`` as compiled; the
+    empty string where that cannot be found out."""
+    return ""

@@ -1,0 +1,232 @@
+"""All backends over all cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from persistent_lstm import DEVICES, Device, LSTMError, Plan
+from persistent_lstm.plan import device_of
+from persistent_lstm.timing import LaunchTimes, LayerTimes, Spread, by_layer, record
+
+from ..errors import ProfileError
+from .backends import BACKENDS, Backend, CannotRun, backends_here
+from .cells import Cell, Problem
+from .floor import Floor, Limits
+from .measure import Measured, measure
+
+__all__ = ["Profile", "Row", "Settings", "plans", "profile"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to profile.
+
+    Args:
+        repeat: chunks sampled for each row, at most.
+        seconds: spent on the samples of each row, about.
+        target: the GPU of ``DEVICES`` that plans are made for besides; empty for none.
+        target_dtype: of those plans.
+        trace: insist on the times from inside the first cell's kernels.
+    """
+
+    cells: list[Cell]
+    backends: list[str]
+    repeat: int
+    seconds: float
+    target: str = ""
+    target_dtype: str = ""
+    trace: bool = False
+
+    def check(self) -> None:
+        """Raise ProfileError for what is unknown or cannot be done here."""
+        here = backends_here()
+        for name in self.backends:
+            if name not in BACKENDS:
+                raise ProfileError(f"unknown backend {name!r}: choose of {', '.join(here)}")
+            if name not in here:
+                raise ProfileError(
+                    f"backend {name} needs an NVIDIA GPU, and torch sees none; "
+                    f"here: {', '.join(here)}"
+                )
+        if self.target and self.target not in DEVICES:
+            raise ProfileError(f"unknown GPU {self.target!r}: choose of {', '.join(DEVICES)}")
+        if not self.trace:
+            return
+        device = _device_here()
+        if device is None or not self.runs_triton:
+            raise ProfileError(
+                "a trace is of the triton backend: it needs an NVIDIA GPU, and triton among "
+                "the backends"
+            )
+        plan = self.cells[0].plan(device)
+        if not plan.times_itself:
+            raise ProfileError(
+                f"{self.cells[0]}: no trace of it: "
+                + (plan.reason or "the batched kernel, for 32 rows or more, records no times")
+            )
+
+    @property
+    def runs_triton(self) -> bool:
+        """Whether the persistent kernels are among the backends."""
+        return any(name.startswith("triton") for name in self.backends)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One backend on one cell; with ``reason``, it could not run and nothing was measured."""
+
+    backend: Backend
+    cell: Cell
+    measured: Measured | None
+    floor: Floor | None = None
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it for JSON: microseconds per timestep (``us``), milliseconds (``ms``)."""
+        values: dict[str, object] = {"backend": self.backend.name, **self.cell.as_dict()}
+        if self.measured is None:
+            return {**values, "not_run": self.reason}
+        m, steps = self.measured, self.cell.timesteps
+        values |= {
+            "samples": m.samples,
+            "us": _spread(m.chunk, steps),
+            "waited_us": _spread(m.waited, steps),
+            "first_ms": m.first,
+            "warm_up_ms": m.warm_up,
+            "kernels_per_chunk": m.kernels,
+        }
+        if self.floor is not None:
+            values["floor_us"] = self.floor.chunk / steps
+            values["floor_reload_us"] = self.floor.reload / steps
+            values["floor_exchanges_us"] = self.floor.exchanges / steps
+            values["floor_share"] = self.floor_share
+        return values
+
+    @property
+    def floor_share(self) -> float | None:
+        """The floor's part of the median chunk: 1 is as fast as can be."""
+        if self.floor is None or self.measured is None:
+            return None
+        return self.floor.chunk / self.measured.chunk.p50
+
+
+@dataclass
+class Profile:
+    """Results: ``inside`` has the layers' times of each cell whose kernels recorded them, ``times``
+    all that was recorded of the first of these."""
+
+    rows: list[Row] = field(default_factory=list)
+    plans: list[Plan] = field(default_factory=list)
+    inside: list[tuple[Cell, list[LayerTimes]]] = field(default_factory=list)
+    limits: dict[str, object] | None = None
+    times: list[LaunchTimes] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return {
+            "rows": [row.as_dict() for row in self.rows],
+            "floor": self.limits,
+            "inside": [
+                {**cell.as_dict(), "layers": [_layer(one) for one in layers]}
+                for cell, layers in self.inside
+            ],
+            "plans": [str(plan) for plan in self.plans],
+        }
+
+
+def _spread(values: Spread, divisor: float = 1) -> dict[str, float | None]:
+    """Divide percentiles; JSON has no NaN."""
+    return {k: None if math.isnan(v) else v / divisor for k, v in values._asdict().items()}
+
+
+def _layer(times: LayerTimes) -> dict[str, object]:
+    spreads = ("start_up", "step", "wait_input", "wait_h", "cell", "timesteps", "programs")
+    shares = [None if math.isnan(share) else share for share in times.shares]
+    return {
+        "layer": times.layer,
+        "source": times.source,
+        **{f"{name}_ns": _spread(getattr(times, name)) for name in spreads},
+        **dict(zip(("wait_input_share", "wait_h_share", "cell_share"), shares, strict=True)),
+    }
+
+
+def profile(settings: Settings, report: Callable[[str], None]) -> Profile:
+    """Measure; ``report`` is told of each row before it is begun."""
+    settings.check()
+    result = Profile(plans=plans(settings))
+    device = _device_here()
+    limits = Limits(torch.device("cuda", torch.cuda.current_device())) if device else None
+    for cell in settings.cells:
+        for name in settings.backends:
+            backend = BACKENDS[name]
+            report(f"{cell}: {name}")
+            row = _row(backend, backend.cell(cell), settings)
+            if limits and row.measured and backend.device().type == "cuda":
+                row = replace(row, floor=_floor(row.cell, limits, result.notes))
+            result.rows.append(row)
+        if device and settings.runs_triton:
+            _look_inside(cell, device, result)
+    result.limits = limits.as_dict() if limits else None
+    return result
+
+
+def plans(settings: Settings) -> list[Plan]:
+    """Plan the cells for the GPU here, if there is one, and for the target."""
+    here = _device_here()
+    found = [cell.plan(here) for cell in settings.cells] if here else []
+    if settings.target:
+        cells = [replace(cell, dtype=settings.target_dtype) for cell in settings.cells]
+        found += [cell.plan(DEVICES[settings.target]) for cell in cells]
+    return list(dict.fromkeys(found))
+
+
+def _device_here() -> Device | None:
+    return device_of(torch.cuda.current_device()) if torch.cuda.is_available() else None
+
+
+def _row(backend: Backend, cell: Cell, settings: Settings) -> Row:
+    device = backend.device()
+    try:
+        call = backend.build(Problem(cell, device))
+        measured = measure(
+            call, device, repeat=settings.repeat, seconds=settings.seconds, graph=backend.graph
+        )
+    except (CannotRun, LSTMError, RuntimeError) as error:
+        # Too little memory, a dtype that torch lacks on a device: the other rows go on.
+        return Row(backend, cell, None, reason=_line(error))
+    return Row(backend, cell, measured)
+
+
+def _floor(cell: Cell, limits: Limits, notes: list[str]) -> Floor | None:
+    device = _device_here()
+    if device is None or not cell.plan(device).fits:
+        return None
+    try:
+        return limits.floor(cell.plan(device), cell.timesteps)
+    except (LSTMError, RuntimeError) as error:
+        notes.append(f"{cell}: no floor: {_line(error)}")
+        return None
+
+
+def _look_inside(cell: Cell, device: Device, result: Profile) -> None:
+    plan = cell.plan(device)
+    if not plan.times_itself:
+        return
+    problem = Problem(cell, torch.device("cuda", torch.cuda.current_device()))
+    try:
+        with torch.inference_mode():
+            times = record(plan, problem.x, problem.weights, problem.state)
+    except (LSTMError, RuntimeError) as error:
+        result.notes.append(f"{cell}: no times from inside: {_line(error)}")
+        return
+    result.times = result.times or times
+    result.inside.append((cell, by_layer(times)))
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
