@@ -93,7 +93,7 @@ def profile(
 
     own = dtype.value if dtype else "bfloat16" if torch.cuda.is_available() else "float32"
     settings = Settings(
-        cells=cells_of(*sizes, own, residual),
+        cells=cells_of(sizes, own, residual),
         backends=backends_here() if backends is None else _names("--backends", backends),
         repeat=repeat,
         seconds=seconds,
@@ -179,7 +179,7 @@ def _show(result: Profile, settings: Settings) -> None:
         console.stderr.print(table)
     for cell, layers in result.inside:
         console.stderr.print(report.inside_table(cell, layers))
-    for line in (*report.not_run(result), *result.notes):
+    for line in report.notes(result):
         console.note(line)
 
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from persistent_lstm import NORM_EPSILON, LSTMError, choose_backend, lstm
 from torch import Tensor
 from torch.nn import functional
-
-from persistent_lstm import NORM_EPSILON, LSTMError, choose_backend, lstm
 
 from .cells import DTYPES, Cell, Problem
 

@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from itertools import product
 
 import torch
-from torch import Tensor, nn
-
 from persistent_lstm import Device, LayerWeights, LSTMState, Plan, make_plan
+from torch import Tensor, nn
 
 __all__ = ["DTYPES", "Cell", "Problem", "cells_of"]
 
@@ -56,17 +55,9 @@ class Cell:
         )
 
 
-def cells_of(
-    layers: Iterable[int],
-    hidden: Iterable[int],
-    batch: Iterable[int],
-    timesteps: Iterable[int],
-    dtype: str,
-    residual: bool,
-) -> list[Cell]:
-    """Return all combinations, timesteps varying fastest."""
-    sizes = product(layers, hidden, batch, timesteps)
-    return [Cell(*size, dtype, residual) for size in sizes]
+def cells_of(sizes: Iterable[Iterable[int]], dtype: str, residual: bool) -> list[Cell]:
+    """Return all combinations of ``sizes`` (layers, hidden, batch, timesteps), the last fastest."""
+    return [Cell(L, H, B, T, dtype, residual) for L, H, B, T in product(*sizes)]
 
 
 class Problem:
@@ -85,7 +76,7 @@ class Problem:
 
         def random(*shape: int) -> Tensor:
             values = torch.rand(shape, generator=generator) * 2 - 1
-            return (scale * values).to(device, dtype)
+            return values.mul_(scale).to(device, dtype)
 
         rows = 4 * cell.hidden
         self.cell = cell

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch.autograd import DeviceType
-
 from persistent_lstm.timing import Spread
 
 __all__ = ["captured", "count_kernels", "queued", "read_bandwidth"]
@@ -18,7 +16,7 @@ READ_BYTES = 2**30
 
 def captured(call: Callable[[], object]) -> Callable[[], None]:
     """Capture one ``call``, which has run before, and return the replay of it."""
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):  # libraries set up their workspaces for this stream
@@ -36,10 +34,7 @@ def queued(call: Callable[[], object], repeat: int, seconds: float, fewest: int)
     samples: list[float] = []
     deadline = time.perf_counter() + seconds
     while len(samples) < repeat:
-        events = [
-            (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
-            for _ in range(QUEUE)
-        ]
+        events = [(_event(), _event()) for _ in range(QUEUE)]
         for start, end in events:
             start.record()
             call()
@@ -52,13 +47,17 @@ def queued(call: Callable[[], object], repeat: int, seconds: float, fewest: int)
     return samples[:repeat]
 
 
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
 def count_kernels(call: Callable[[], object]) -> int | None:
     """Count the kernels that one ``call`` runs; None where the profiler sees none."""
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profiler:
         call()
         torch.cuda.synchronize()
-    names = [e.name for e in profiler.events() or [] if e.device_type == DeviceType.CUDA]
+    names = [e.name for e in profiler.events() or [] if e.device_type.name == "CUDA"]
     # Copies and fills by the driver are no kernels.
     return sum(not name.startswith(("Memcpy", "Memset")) for name in names) or None
 

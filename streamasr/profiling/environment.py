@@ -43,12 +43,13 @@ def _versions() -> dict[str, str | None]:
     versions = {
         "streamasr": __version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "triton": triton,
     }
     if torch.cuda.is_available():
         versions["cuda"] = torch.version.cuda
-        versions["cudnn"] = str(torch.backends.cudnn.version())
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        versions["cudnn"] = str(cudnn)
     return versions
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-
 from persistent_lstm import Launch, Plan
 from persistent_lstm.exchange import exchange_nanoseconds
 

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-
 from persistent_lstm import raise_pending_error
 from persistent_lstm.timing import Spread
 
 from . import cuda
 
-__all__ = ["Measured", "measure"]
+__all__ = ["FEWEST_FOR_P99", "Measured", "measure"]
 
 WARM_UP = 10
 FEWEST_SAMPLES = 10

@@ -56,10 +56,10 @@ def plot_latency(profile: Profile, cells: list[Cell], picture: Path) -> None:
     ]
     for number, (i, floor) in enumerate(floors):
         place = i // each
-        label = "floor of the plan" if number == 0 else None
+        label = "" if number else "floor of the plan"
         axes.hlines(floor, place - 0.4, place + 0.4, color="0.5", linestyle=":", label=label)
     axes.set_yscale("log")
-    axes.set_ylabel("µs per timestep, p50 to p99")
+    axes.set_ylabel("µs per timestep, p50 to p99\n(of fewer than 100 samples, to the slowest)")
     names = [f"{c.layers}×{c.hidden}\n{c.batch} × {c.timesteps}" for c in cells]
     axes.set_xticks(range(len(cells)), names)
     axes.set_xlabel("layers × hidden size\nrows × timesteps of a chunk")

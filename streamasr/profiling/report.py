@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import groupby
-
-from rich.table import Table
-from rich.text import Text
 
 from persistent_lstm import Plan
 from persistent_lstm.timing import LayerTimes
+from rich.table import Table
+from rich.text import Text
 
 from .cells import Cell
+from .measure import FEWEST_FOR_P99
 from .sweep import Profile, Row
 
-__all__ = ["compiled_residency", "inside_table", "not_run", "plan_text", "tables"]
+__all__ = ["inside_table", "notes", "plan_text", "tables"]
 
 COLUMNS = ("p50", "p90", "p99", "waited", "first ms", "kernels", "of floor")
+COLUMNS_ON_CPU = ("p50", "p90", "p99", "first ms")
 
 
 def tables(profile: Profile, cells: list[Cell]) -> Iterator[Table]:
@@ -26,7 +26,7 @@ def tables(profile: Profile, cells: list[Cell]) -> Iterator[Table]:
     for number, cell in enumerate(cells):
         rows = profile.rows[number * each : (number + 1) * each]
         table = Table("µs per timestep", title=str(cell), title_justify="left")
-        shown = [name for name in COLUMNS if name in _SHOWN_ALWAYS or _on_gpu(rows)]
+        shown = COLUMNS if _on_gpu(rows) else COLUMNS_ON_CPU
         for name in shown:
             table.add_column(name, justify="right")
         for row in rows:
@@ -37,18 +37,23 @@ def tables(profile: Profile, cells: list[Cell]) -> Iterator[Table]:
         yield table
 
 
-_SHOWN_ALWAYS = ("p50", "p90", "p99", "first ms")
-
-
 def _on_gpu(rows: list[Row]) -> bool:
-    return any(row.measured is not None and row.measured.kernels is not None for row in rows)
+    return any(row.measured is not None and row.backend.device().type == "cuda" for row in rows)
 
 
-def not_run(profile: Profile) -> Iterator[str]:
-    """Return a line for each reason why backends could not run, once."""
+def notes(profile: Profile) -> Iterator[str]:
+    """Return lines on what is missing from the tables."""
+    ran = [row.measured for row in profile.rows if row.measured is not None]
+    if any(math.isnan(one.chunk.p99) for one in ran):
+        yield f"–: fewer than {FEWEST_FOR_P99} samples, too few for a p99; --seconds takes more"
     failed = sorted((r.backend.name, r.reason) for r in profile.rows if r.measured is None)
-    for (name, reason), _ in groupby(failed):
-        yield f"{name}: {reason}"
+    yield from (f"{name}: {reason}" for name, reason in dict.fromkeys(failed))
+    yield from profile.notes
+
+
+def plan_text(plan: Plan) -> str:
+    """Return the plan, as it is shown before anything is measured."""
+    return str(plan)
 
 
 def _label(row: Row, cell: Cell) -> Text:
@@ -93,14 +98,3 @@ def inside_table(cell: Cell, layers: list[LayerTimes]) -> Table:
         shares = ("–" if math.isnan(share) else f"{share:.0%}" for share in one.shares)
         table.add_row(str(one.layer), *spread, *shares)
     return table
-
-
-def plan_text(plan: Plan) -> str:
-    """Return the plan and, where it can be had, what the compiler made of it."""
-    return "\n".join(part for part in (str(plan), compiled_residency(plan)) if part)
-
-
-def compiled_residency(plan: Plan) -> str:
-    """Return registers, spills and shared memory of the kernels of ``plan`` as compiled; the
-    empty string where that cannot be found out."""
-    return ""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
-
 from persistent_lstm import DEVICES, Device, LSTMError, Plan
 from persistent_lstm.plan import device_of
 from persistent_lstm.timing import LaunchTimes, LayerTimes, Spread, by_layer, record
@@ -95,8 +94,8 @@ class Row:
             "samples": m.samples,
             "us": _spread(m.chunk, steps),
             "waited_us": _spread(m.waited, steps),
-            "first_ms": m.first,
-            "warm_up_ms": m.warm_up,
+            "first_ms": round(m.first, 3),
+            "warm_up_ms": round(m.warm_up, 3),
             "kernels_per_chunk": m.kernels,
         }
         if self.floor is not None:
@@ -141,12 +140,14 @@ class Profile:
 
 def _spread(values: Spread, divisor: float = 1) -> dict[str, float | None]:
     """Divide percentiles; JSON has no NaN."""
-    return {k: None if math.isnan(v) else v / divisor for k, v in values._asdict().items()}
+    return {
+        k: None if math.isnan(v) else round(v / divisor, 3) for k, v in values._asdict().items()
+    }
 
 
 def _layer(times: LayerTimes) -> dict[str, object]:
     spreads = ("start_up", "step", "wait_input", "wait_h", "cell", "timesteps", "programs")
-    shares = [None if math.isnan(share) else share for share in times.shares]
+    shares = [None if math.isnan(share) else round(share, 4) for share in times.shares]
     return {
         "layer": times.layer,
         "source": times.source,
