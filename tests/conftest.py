@@ -7,6 +7,7 @@ import os
 # Kernels run under Triton's interpreter here; it must know before anything imports it.
 os.environ["TRITON_INTERPRET"] = "1"
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import soundfile
 import torch
 from hypothesis import settings
 from numpy.typing import NDArray
+from persistent_lstm import Device, LayerWeights, Plan, make_plan
 
 from streamasr.frontend import FrontendConfig
 from streamasr.model import AcousticModel, ModelConfig, Tokens, save_bundle
@@ -52,12 +54,19 @@ def recognizer() -> Recognizer:
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with random weights: 2 layers of 24."""
-    folder = tmp_path_factory.mktemp("tiny")
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def save_tiny(folder: Path, hidden_size: int = 24) -> Path:
+    """Write a model folder with random weights: 2 layers."""
     torch.manual_seed(0)
     frontend = FrontendConfig(mean=(-4.0,) * 80, std=(3.0,) * 80)
     tokens = Tokens.characters()
     sizes = ModelConfig(
-        input_size=frontend.feature_size, hidden_size=24, num_layers=2, vocab_size=len(tokens)
+        input_size=frontend.feature_size,
+        hidden_size=hidden_size,
+        num_layers=2,
+        vocab_size=len(tokens),
     )
     model = AcousticModel(sizes)
     # Sharper than a fresh head, so that many tokens come out and make words.
@@ -70,6 +79,28 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> Recognizer:
     return Recognizer.from_pretrained(tiny_folder)
+
+
+@pytest.fixture
+def toy_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``lstm`` take this machine for a GPU of 4 multiprocessors; needs ``cogrid``."""
+
+    def plan(
+        weights: Sequence[LayerWeights], batch: int, *, residual: bool = False, split: bool = True
+    ) -> Plan:
+        first = weights[0]
+        return make_plan(
+            *(len(weights), first.w_hh.shape[1], batch, first.w_hh.dtype),
+            Device("toy", 90, 4, 227 * 1024),
+            inputs=first.w_ih.shape[1],
+            residual=residual,
+            split=split,
+        )
+
+    monkeypatch.setattr("persistent_lstm.functional.plan_for", plan)
+    monkeypatch.setattr(
+        "persistent_lstm.functional.on_gpu", lambda tensor: tensor.device.type == "cpu"
+    )
 
 
 def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:

@@ -18,7 +18,8 @@ import streamasr
 from streamasr import AudioError, ModelError, Recognizer, Transcript
 from streamasr.recognizer import Timings, rechunk
 
-from .conftest import relative_error
+from .conftest import relative_error, save_tiny
+from .persistent_lstm.cogrid import scheduled
 
 
 def pieces_of(samples: np.ndarray, cuts: list[int]) -> list[np.ndarray]:
@@ -201,6 +202,22 @@ def test_rechunk_keeps_every_sample(sizes, size):
     assert np.array_equal(np.concatenate([*chunks, np.zeros(0, np.float32)]), audio)
     assert all(len(c) == size for c in chunks[:-1])
     assert all(0 < len(c) <= size for c in chunks)
+
+
+def test_the_kernels_give_the_same_text_on_every_sample(tmp_path, samples_folder, toy_gpu):
+    folder = save_tiny(tmp_path, hidden_size=32)
+    plain = Recognizer.from_pretrained(folder, backend="torch")
+    kernels = Recognizer.from_pretrained(folder)
+    assert kernels.backend == "triton"
+    assert kernels.backend_reason == "stack, weights resident on toy"
+    kernels._model.lstm.half()  # as on a GPU: what the model was saved with
+    with scheduled(fuzz=0.0):
+        for sample in sorted(samples_folder.glob("*.flac")):
+            expected, heard = plain.transcribe(sample), kernels.transcribe(sample)
+            assert expected.text
+            assert [(w.text, w.start, w.end) for w in heard.words] == [
+                (w.text, w.start, w.end) for w in expected.words
+            ]
 
 
 def test_an_unknown_backend_is_one_line():

@@ -252,26 +252,6 @@ def test_changed_weights_are_packed_again():
     assert relative_error(second, lstm_reference(x, weights, state)[0]) <= case.tolerance
 
 
-@pytest.fixture
-def toy_gpu(monkeypatch):
-    """Let ``lstm`` take this machine for a GPU of 8 multiprocessors."""
-
-    def plan(weights, batch, *, residual=False, split=True):
-        first = weights[0]
-        return make_plan(
-            *(len(weights), first.w_hh.shape[1], batch, first.w_hh.dtype),
-            Device("toy", 90, 8, 227 * 1024),
-            inputs=first.w_ih.shape[1],
-            residual=residual,
-            split=split,
-        )
-
-    monkeypatch.setattr("persistent_lstm.functional.plan_for", plan)
-    monkeypatch.setattr(
-        "persistent_lstm.functional.on_gpu", lambda tensor: tensor.device.type == "cpu"
-    )
-
-
 def test_lstm_takes_the_kernels_where_they_fit(toy_gpu):
     case = CASES["residual"]
     x, state = case.input()

@@ -1,0 +1,1 @@
+"""Measurements beside peers; each module says how to run it."""

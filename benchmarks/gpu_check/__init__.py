@@ -1,0 +1,1 @@
+"""Everything that only a GPU can tell: see ``__main__``."""
