@@ -46,7 +46,7 @@ def exchange_kernel(
         value = tl.zeros([U, N], tl.int32) + t
         tl.store(words + t * S + own, value, mask=own_mask, cache_modifier=".cg")
         failed = T < 0
-        for tile in tl.static_range(TILES):
+        for tile in range(TILES):
             columns = tile * KT + k
             pointer = words + t * S + n[:, None] * H + columns[None, :]
             wanted = (n < B)[:, None] & (columns < H)[None, :]

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from itertools import count
 
 import numpy as np
+import pytest
 import triton.language as tl
 from triton.runtime import interpreter
 
@@ -204,11 +205,18 @@ def _rounding_cast(source, target):
 _ticks = count()
 
 
-def _asm(*arguments):
+def _tick():
     """Stand in for the clocks: inline assembly does not run here."""
-    kind = arguments[3]
-    dtype = kind.scalar if hasattr(kind, "scalar") else kind
-    return interpreter.TensorHandle(np.array([next(_ticks)], dtype=np.int64), dtype)
+    handle = interpreter.TensorHandle(np.array([next(_ticks)], dtype=np.int64), tl.int64)
+    return tl.tensor(handle, tl.int64)
+
+
+def _patch_clocks(patch):
+    from persistent_lstm import _device, _stack
+
+    for module in (_device, _stack):
+        for name in ("clock", "global_timer", "multiprocessor"):
+            patch.setattr(module, name, _tick, raising=False)
 
 
 @contextmanager
@@ -219,18 +227,11 @@ def scheduled(**options):
         "create_masked_store": _switching_store,
         "create_dot": _true_dot,
         "create_fp_trunc": _rounding_cast,
-        "create_inline_asm": _asm,
     }
-    originals = {name: getattr(BUILDER, name) for name in patched}
-    executor = interpreter.GridExecutor
-    for name, function in patched.items():
-        setattr(BUILDER, name, function)
-    interpreter.GridExecutor = ConcurrentGrid
-    _Now.schedule = Schedule(**options)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, function in patched.items():
+            patch.setattr(BUILDER, name, function)
+        _patch_clocks(patch)
+        patch.setattr(interpreter, "GridExecutor", ConcurrentGrid)
+        patch.setattr(_Now, "schedule", Schedule(**options))
         yield _Now.schedule
-    finally:
-        _Now.schedule = None
-        interpreter.GridExecutor = executor
-        for name, function in originals.items():
-            setattr(BUILDER, name, function)

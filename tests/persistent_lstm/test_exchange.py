@@ -19,7 +19,7 @@ def launch(*, kernel="stack", layers=2, hidden=32, rows=1, units=16, K=32) -> La
 CASES = [
     launch(),
     launch(layers=1, hidden=48, rows=3, units=16, K=64),  # columns and rows that fill no tile
-    launch(kernel="batched", layers=1, hidden=160, rows=5, units=80, K=256),  # two tiles
+    launch(kernel="batched", layers=1, hidden=160, rows=5, units=32, K=256),  # two tiles
 ]
 
 
