@@ -18,7 +18,9 @@ def error_of(device: torch.device) -> Tensor:
     Memory of the host that the GPU writes to, and only then: looking at it costs nothing.
     """
     if device not in _errors:
-        _errors[device] = torch.zeros(2, dtype=torch.int32, pin_memory=device.type == "cuda")
+        # A tensor made in inference mode could not be reset outside of it.
+        with torch.inference_mode(mode=False):
+            _errors[device] = torch.zeros(2, dtype=torch.int32, pin_memory=device.type == "cuda")
     return _errors[device]
 
 

@@ -41,14 +41,14 @@ def profile(
     ] = "1,8,32",
     dtype: Annotated[
         Dtype | None,
-        typer.Option("--dtype", help="Of the weights [default: bfloat16; on a CPU, float32]."),
+        typer.Option("--dtype", help="Of the weights (default: bfloat16; on a CPU, float32)."),
     ] = None,
     residual: Annotated[
         bool, typer.Option("--residual/--plain", help="Residual stack, as the model's, or plain.")
     ] = True,
     backends: Annotated[
         str | None,
-        typer.Option("--backends", metavar="NAME,…", help="[default: all that run here]."),
+        typer.Option("--backends", metavar="NAME,…", help="What to compare (default: all that run here)."),
     ] = None,
     repeat: Annotated[
         int, typer.Option("--repeat", min=1, metavar="N", help="Chunks sampled a row, at most.")
@@ -74,8 +74,8 @@ def profile(
 ) -> None:
     """Measure microseconds per timestep, each backend beside the others and beside the floor.
 
-    Lists are separated by commas; all combinations are measured. Tables go to stderr, one JSON
-    object to stdout.
+    Lists are separated by commas; all combinations are measured.
+    Tables go to stderr, one JSON object to stdout.
     """
     sizes = [
         _numbers(option, text)
@@ -107,7 +107,6 @@ def profile(
     result = _run(settings, quiet=quiet)
     if not quiet:
         _show(result, settings)
-    _write(result, settings, plot, trace)
     asked = {
         **dict(zip(("layers", "hidden", "batch", "timesteps"), sizes, strict=True)),
         "dtype": own,
@@ -118,6 +117,7 @@ def profile(
         "for": settings.target or None,
     }
     print(json.dumps({**environment(), "settings": asked, **result.as_dict()}))
+    _write(result, settings, plot, trace)
 
 
 def _numbers(option: str, text: str) -> list[int]:
@@ -193,6 +193,9 @@ def _write(result: Profile, settings: Settings, plot: Path | None, trace: Path |
             plot_latency(result, settings.cells, plot)
         if trace and result.times:
             write_trace(result.times, trace)
+        elif trace:
+            console.error(f"{trace}: not written, for no times were recorded")
+            raise typer.Exit(1)
     except OSError as error:
         console.error(f"{error.filename}: cannot be written ({error.strerror})")
         raise typer.Exit(1) from error

@@ -47,7 +47,9 @@ class Backend:
 
     def device(self) -> torch.device:
         """Where it runs on this machine."""
-        return torch.device("cuda" if self.on != "cpu" and torch.cuda.is_available() else "cpu")
+        if self.on == "cpu" or not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", torch.cuda.current_device())
 
     def cell(self, cell: Cell) -> Cell:
         """Return what it runs of ``cell``."""

@@ -83,9 +83,9 @@ def number(value: float) -> str:
     """Return three significant digits, without exponent; a dash for NaN."""
     if math.isnan(value):
         return "–"
-    if value >= 100:
+    if value >= 99.95:
         return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 
 def inside_table(cell: Cell, layers: list[LayerTimes]) -> Table:

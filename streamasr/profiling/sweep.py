@@ -197,8 +197,9 @@ def _row(backend: Backend, cell: Cell, settings: Settings) -> Row:
         measured = measure(
             call, device, repeat=settings.repeat, seconds=settings.seconds, graph=backend.graph
         )
-    except (CannotRun, LSTMError, RuntimeError) as error:
-        # Too little memory, a dtype that torch lacks on a device: the other rows go on.
+    except Exception as error:
+        # Too little memory, a dtype that torch lacks on a device, any of Triton's errors, which
+        # have no common base: the other rows go on.
         return Row(backend, cell, None, reason=_line(error))
     return Row(backend, cell, measured)
 
@@ -209,7 +210,7 @@ def _floor(cell: Cell, limits: Limits, notes: list[str]) -> Floor | None:
         return None
     try:
         return limits.floor(cell.plan(device), cell.timesteps)
-    except (LSTMError, RuntimeError) as error:
+    except Exception as error:
         notes.append(f"{cell}: no floor: {_line(error)}")
         return None
 
@@ -222,7 +223,7 @@ def _look_inside(cell: Cell, device: Device, result: Profile) -> None:
     try:
         with torch.inference_mode():
             times = record(plan, problem.x, problem.weights, problem.state)
-    except (LSTMError, RuntimeError) as error:
+    except Exception as error:
         result.notes.append(f"{cell}: no times from inside: {_line(error)}")
         return
     result.times = result.times or times
@@ -230,4 +231,8 @@ def _look_inside(cell: Cell, device: Device, result: Profile) -> None:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of what went wrong, with the error's type where it is not one of ours."""
+    lines = str(error).strip().splitlines()
+    if lines and isinstance(error, CannotRun | LSTMError):
+        return lines[0]
+    return ": ".join([type(error).__name__, *lines[:1]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from persistent_lstm import Launch, LSTMError, raise_pending_error
+from persistent_lstm.errors import error_of
 from persistent_lstm.exchange import exchange_nanoseconds, run_exchange
 
 from .cogrid import scheduled
@@ -50,3 +51,12 @@ def test_latency_is_time_by_exchanges(monkeypatch):
     monkeypatch.setattr("persistent_lstm.exchange.MOST_EXCHANGES", 4)
     with scheduled():
         assert exchange_nanoseconds(launch(layers=1, units=32), CPU, repeats=1) > 0
+
+
+def test_an_error_first_met_in_inference_mode_can_be_raised_outside_of_it():
+    device = torch.device("cpu", 7)
+    with torch.inference_mode():
+        error_of(device)[0] = 3
+    with pytest.raises(LSTMError, match="timestep 2"):
+        raise_pending_error(device)
+    raise_pending_error(device)

@@ -143,9 +143,9 @@ def test_a_backend_that_fails_does_not_stop_the_others(monkeypatch):
 
     monkeypatch.setitem(BACKENDS, "torch-cpu", replace(BACKENDS["torch-cpu"], build=fail))
     result = profile(Settings([SMALL], ["torch-cpu", "stacked-cpu"], 3, 0), lambda _: None)
-    assert result.rows[0].as_dict()["not_run"] == "CUDA out of memory."
+    assert result.rows[0].as_dict()["not_run"] == "RuntimeError: CUDA out of memory."
     assert result.rows[1].measured is not None
-    assert "torch-cpu: CUDA out of memory." in list(notes(result))
+    assert "torch-cpu: RuntimeError: CUDA out of memory." in list(notes(result))
 
 
 def test_the_share_of_the_floor():
@@ -168,7 +168,7 @@ def test_a_plan_for_several_chunk_lengths_is_shown_once():
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(1234.5, "1234"), (99.95, "100.0"), (12.34, "12.3"), (0.5, "0.50"), (math.nan, "–")],
+    [(1234.5, "1234"), (99.96, "100"), (12.34, "12.3"), (0.5, "0.50"), (math.nan, "–")],
 )
 def test_numbers(value, shown):
     assert number(value) == shown
