@@ -48,7 +48,9 @@ def profile(
     ] = True,
     backends: Annotated[
         str | None,
-        typer.Option("--backends", metavar="NAME,…", help="What to compare (default: all that run here)."),
+        typer.Option(
+            "--backends", metavar="NAME,…", help="What to compare (default: all that run here)."
+        ),
     ] = None,
     repeat: Annotated[
         int, typer.Option("--repeat", min=1, metavar="N", help="Chunks sampled a row, at most.")
@@ -89,7 +91,8 @@ def profile(
     _check_outputs(plot, trace)
     import torch
 
-    from ..profiling import Settings, backends_here, cells_of, environment, plans
+    from ..profiling import Settings, backends_here, cells_of, plans
+    from ..profiling.environment import environment
 
     own = dtype.value if dtype else "bfloat16" if torch.cuda.is_available() else "float32"
     settings = Settings(

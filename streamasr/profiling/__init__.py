@@ -2,9 +2,7 @@
 
 from .backends import BACKENDS, Backend, backends_here
 from .cells import DTYPES, Cell, Problem, cells_of
-from .environment import environment
 from .floor import Floor, floor_of
-from .measure import Measured, measure
 from .sweep import Profile, Row, Settings, plans, profile
 
 __all__ = [
@@ -13,16 +11,13 @@ __all__ = [
     "Backend",
     "Cell",
     "Floor",
-    "Measured",
     "Problem",
     "Profile",
     "Row",
     "Settings",
     "backends_here",
     "cells_of",
-    "environment",
     "floor_of",
-    "measure",
     "plans",
     "profile",
 ]

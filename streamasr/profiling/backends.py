@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from .cells import DTYPES, Cell, Problem
 
-__all__ = ["BACKENDS", "Backend", "CannotRun", "backends_here"]
+__all__ = ["BACKENDS", "Backend", "CannotRun", "backends_here", "gpu"]
 
 Call = Callable[[], object]
 
@@ -47,9 +47,7 @@ class Backend:
 
     def device(self) -> torch.device:
         """Where it runs on this machine."""
-        if self.on == "cpu" or not torch.cuda.is_available():
-            return torch.device("cpu")
-        return torch.device("cuda", torch.cuda.current_device())
+        return (None if self.on == "cpu" else gpu()) or torch.device("cpu")
 
     def cell(self, cell: Cell) -> Cell:
         """Return what it runs of ``cell``."""
@@ -161,5 +159,12 @@ BACKENDS = {
 
 def backends_here() -> list[str]:
     """Return the names of those that this machine can run."""
-    gpu = torch.cuda.is_available()
-    return [name for name, backend in BACKENDS.items() if gpu or backend.on != "gpu"]
+    found = gpu() is not None
+    return [name for name, backend in BACKENDS.items() if found or backend.on != "gpu"]
+
+
+def gpu() -> torch.device | None:
+    """Return the GPU that is profiled, if torch sees one."""
+    if not torch.cuda.is_available():
+        return None
+    return torch.device("cuda", torch.cuda.current_device())

@@ -38,7 +38,8 @@ def tables(profile: Profile, cells: list[Cell]) -> Iterator[Table]:
 
 
 def _on_gpu(rows: list[Row]) -> bool:
-    return any(row.measured is not None and row.backend.device().type == "cuda" for row in rows)
+    kernels = (row.measured and row.measured.kernels for row in rows)
+    return any(kernels) or any(row.floor for row in rows)
 
 
 def notes(profile: Profile) -> Iterator[str]:

@@ -12,6 +12,7 @@ from persistent_lstm.plan import device_of
 from persistent_lstm.timing import LaunchTimes, LayerTimes, Spread, by_layer, record
 
 from ..errors import ProfileError
+from . import backends
 from .backends import BACKENDS, Backend, CannotRun, backends_here
 from .cells import Cell, Problem
 from .floor import Floor, Limits
@@ -160,18 +161,18 @@ def profile(settings: Settings, report: Callable[[str], None]) -> Profile:
     """Measure; ``report`` is told of each row before it is begun."""
     settings.check()
     result = Profile(plans=plans(settings))
-    device = _device_here()
-    limits = Limits(torch.device("cuda", torch.cuda.current_device())) if device else None
+    gpu = backends.gpu()
+    limits = Limits(gpu) if gpu else None
     for cell in settings.cells:
         for name in settings.backends:
             backend = BACKENDS[name]
             report(f"{cell}: {name}")
             row = _row(backend, backend.cell(cell), settings)
-            if limits and row.measured and backend.device().type == "cuda":
+            if limits and row.measured and backend.on != "cpu":
                 row = replace(row, floor=_floor(row.cell, limits, result.notes))
             result.rows.append(row)
-        if device and settings.runs_triton:
-            _look_inside(cell, device, result)
+        if gpu and settings.runs_triton:
+            _look_inside(cell, gpu, result)
     result.limits = limits.as_dict() if limits else None
     return result
 
@@ -187,7 +188,8 @@ def plans(settings: Settings) -> list[Plan]:
 
 
 def _device_here() -> Device | None:
-    return device_of(torch.cuda.current_device()) if torch.cuda.is_available() else None
+    gpu = backends.gpu()
+    return device_of(gpu.index) if gpu else None
 
 
 def _row(backend: Backend, cell: Cell, settings: Settings) -> Row:
@@ -215,12 +217,13 @@ def _floor(cell: Cell, limits: Limits, notes: list[str]) -> Floor | None:
         return None
 
 
-def _look_inside(cell: Cell, device: Device, result: Profile) -> None:
-    plan = cell.plan(device)
-    if not plan.times_itself:
+def _look_inside(cell: Cell, gpu: torch.device, result: Profile) -> None:
+    device = _device_here()
+    plan = cell.plan(device) if device else None
+    if plan is None or not plan.times_itself:
         return
-    problem = Problem(cell, torch.device("cuda", torch.cuda.current_device()))
     try:
+        problem = Problem(cell, gpu)
         with torch.inference_mode():
             times = record(plan, problem.x, problem.weights, problem.state)
     except Exception as error:

@@ -17,19 +17,18 @@ from streamasr.errors import ProfileError
 from streamasr.profiling import (
     BACKENDS,
     Cell,
-    Measured,
     Problem,
     Profile,
     Row,
     Settings,
     cells_of,
-    environment,
     floor_of,
-    measure,
     profile,
 )
 from streamasr.profiling.backends import CannotRun
+from streamasr.profiling.environment import environment
 from streamasr.profiling.floor import reload_bytes, shape_of
+from streamasr.profiling.measure import Measured, measure
 from streamasr.profiling.plot import check_plot, plot_latency
 from streamasr.profiling.report import inside_table, notes, number, tables
 from streamasr.profiling.sweep import plans
