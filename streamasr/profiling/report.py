@@ -25,10 +25,10 @@ def tables(profile: Profile, cells: list[Cell]) -> Iterator[Table]:
     each = len(profile.rows) // len(cells)
     for number, cell in enumerate(cells):
         rows = profile.rows[number * each : (number + 1) * each]
-        table = Table("µs per timestep", title=str(cell), title_justify="left")
+        table = Table("backend", title=f"{cell}: µs per timestep", title_justify="left")
         shown = COLUMNS if _on_gpu(rows) else COLUMNS_ON_CPU
         for name in shown:
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for row in rows:
             if row.measured is None:
                 continue
