@@ -40,6 +40,11 @@ SMALL = Cell(2, 16, 1, 3, "float32", residual=True)
 H200 = DEVICES["h200"]
 
 
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
 def test_all_combinations_timesteps_fastest():
     cells = cells_of([[1, 2], [16], [1], [4, 8]], "float32", False)
     assert [(c.layers, c.timesteps) for c in cells] == [(1, 4), (1, 8), (2, 4), (2, 8)]
