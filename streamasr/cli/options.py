@@ -36,7 +36,7 @@ class Decoder(StrEnum):
 
 
 ModelOption = Annotated[
-    Path | None, typer.Option("--model", metavar="DIR", help="Model folder [default: bundled].")
+    Path | None, typer.Option("--model", metavar="DIR", help="Model folder (default: bundled).")
 ]
 ChunkOption = Annotated[
     int, typer.Option("--chunk-ms", min=1, help="Audio handed to the model at a time, in ms.")

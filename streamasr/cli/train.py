@@ -27,7 +27,7 @@ def train(
         int | None, typer.Option("--updates", min=1, help="Overrides optimizer.updates.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads [default: all].")
+        int | None, typer.Option("--threads", min=1, help="CPU threads (default: all).")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import persistent_lstm._launch
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from persistent_lstm import (
     Device,
@@ -126,12 +126,13 @@ def test_any_schedule_gives_the_same_bits(seed):
     assert torch.equal(last.C, last_again.C)
 
 
-@settings(max_examples=8)
+@settings(max_examples=12)
 @given(
-    st.sampled_from(["residual", "float32", "narrow input", "batched, rounded"]),
+    st.sampled_from(["residual", "float32", "narrow input", "batched"]),
     st.lists(st.integers(0, 3), min_size=1, max_size=3),
 )
-def test_any_split_into_chunks_gives_the_same_bits(name, chunks):
+@example("narrow input", [1, 1])
+def test_any_split_into_chunks_gives_the_same(name, chunks):
     case = replace(CASES[name], T=max(1, sum(chunks)))
     x, state = case.input()
     whole, last = case.run(x, state)
@@ -141,9 +142,14 @@ def test_any_split_into_chunks_gives_the_same_bits(name, chunks):
         if len(part):
             y, carried = case.run(part, carried)
             outputs.append(y)
-    assert torch.equal(torch.cat(outputs), whole)
-    assert torch.equal(carried.h, last.h)
-    assert torch.equal(carried.C, last.C)
+    if all(launch.kernel == "stack" for launch in case.plan.launches):
+        assert torch.equal(torch.cat(outputs), whole)
+        assert torch.equal(carried.h, last.h)
+        assert torch.equal(carried.C, last.C)
+    else:  # the matrix product outside may sum in another order for another T
+        assert relative_error(torch.cat(outputs), whole) <= TOLERANCE["float32"]
+        assert relative_error(carried.h, last.h) <= TOLERANCE["float32"]
+        assert relative_error(carried.C, last.C) <= TOLERANCE["float32"]
 
 
 @pytest.mark.parametrize("dtype", [FLOAT32, BFLOAT16])
