@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 from persistent_lstm import LSTMError, LSTMState, choose_backend, raise_pending_error
 
 from .audio import open_audio
-from .decoding import GreedyDecoder, GreedyState
+from .decoding import (
+    BeamMissing,
+    BeamState,
+    Decoder,
+    GreedyDecoder,
+    GreedyState,
+    has_beam,
+    load_beam,
+)
 from .errors import AudioError, ModelError
 from .frontend import Frontend, FrontendState
 from .model import AcousticModel, Bundle, load_bundle
@@ -37,7 +46,7 @@ class StreamState:
 
     frontend: FrontendState
     lstm: LSTMState
-    decoder: GreedyState
+    decoder: GreedyState | BeamState
     samples: int = 0
 
 
@@ -106,11 +115,35 @@ def _placed(model: AcousticModel, device: torch.device) -> AcousticModel:
     return model
 
 
+def _decoder_of(bundle: Bundle, name: str) -> tuple[str, str, Decoder[Any]]:
+    """Return the decoder's name, why it was taken, and the decoder."""
+    step_seconds = bundle.config.frontend.step_seconds
+    greedy = GreedyDecoder(bundle.tokens, step_seconds)
+    if name == "greedy":
+        return "greedy", "asked for", greedy
+    if name == "beam":
+        return "beam", "asked for", load_beam(bundle.folder, bundle.tokens, step_seconds)
+    if name != "auto":
+        raise ModelError(f"unknown decoder {name!r}: choose auto, greedy or beam")
+    if not has_beam(bundle.folder):
+        return "greedy", "the model has no language model", greedy
+    try:
+        beam = load_beam(bundle.folder, bundle.tokens, step_seconds)
+    except BeamMissing as error:
+        return "greedy", str(error), greedy
+    return "beam", "the model's language model", beam
+
+
 class Recognizer:
     """A loaded model. Immutable, so threads may share one; each caller has a ``Stream``."""
 
     def __init__(
-        self, bundle: Bundle, *, backend: str = "auto", device: str | torch.device | None = None
+        self,
+        bundle: Bundle,
+        *,
+        backend: str = "auto",
+        decoder: str = "auto",
+        device: str | torch.device | None = None,
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._model = _placed(bundle.model, self.device)
@@ -123,7 +156,7 @@ class Recognizer:
         self.sample_rate = bundle.config.frontend.sample_rate
         self.fingerprint = bundle.fingerprint
         self._frontend = Frontend(bundle.config.frontend)
-        self._decoder = GreedyDecoder(bundle.tokens, bundle.config.frontend.step_seconds)
+        self.decoder, self.decoder_reason, self._decoder = _decoder_of(bundle, decoder)
 
     @classmethod
     def from_pretrained(
@@ -131,16 +164,19 @@ class Recognizer:
         folder: str | os.PathLike[str] | None = None,
         *,
         backend: str = "auto",
+        decoder: str = "auto",
         device: str | torch.device | None = None,
     ) -> Recognizer:
         """Load a model folder, or the bundled English model; raises ModelError.
 
         Args:
             backend: what runs the LSTM, one of ``persistent_lstm.BACKENDS``.
+            decoder: ``beam`` (with the model folder's language model), ``greedy``, or ``auto``:
+                beam where there is one.
             device: where the model runs; a GPU, if there is one, when None.
         """
         bundle = load_bundle(PRETRAINED if folder is None else Path(folder))
-        return cls(bundle, backend=backend, device=device)
+        return cls(bundle, backend=backend, decoder=decoder, device=device)
 
     def initial_state(self) -> StreamState:
         """Return the state of a listener who has heard nothing."""
@@ -188,12 +224,11 @@ class Recognizer:
             return [], state
         heard = state.samples
         words, state = self.advance(self._frontend.tail(), state, timings)
-        last = self._decoder.partial(state.decoder)
-        words = [*words, last] if last else words
-        return words, StreamState(state.frontend, state.lstm, state.decoder, heard)
+        last, decoder = self._decoder.finish(state.decoder)
+        return [*words, *last], StreamState(state.frontend, state.lstm, decoder, heard)
 
-    def partial(self, state: StreamState) -> Word | None:
-        """Return the word that has begun and may still grow."""
+    def partial(self, state: StreamState) -> list[Word]:
+        """Return the words that have begun and may still change."""
         return self._decoder.partial(state.decoder)
 
     def stream(self, timings: Timings | None = None) -> Stream:
@@ -247,9 +282,8 @@ class Stream:
         return words
 
     def partial(self) -> Transcript:
-        """Return all words so far; the last one may still grow."""
-        growing = None if self._finished else self._recognizer.partial(self.state)
-        return self._transcript([growing] if growing else [])
+        """Return all words so far; those that ``accept`` has not returned may still change."""
+        return self._transcript([] if self._finished else self._recognizer.partial(self.state))
 
     def finish(self) -> Transcript:
         """Return the whole transcript; a second call returns it again."""

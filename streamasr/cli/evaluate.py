@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from . import console
-from .options import Backend, BackendOption, ChunkOption, Decoder, ModelOption
+from .options import Backend, BackendOption, ChunkOption, Decoder, DecoderOption, ModelOption
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluation, Result
@@ -29,9 +29,7 @@ def evaluate(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     chunk_ms: ChunkOption = 320,
-    decoder: Annotated[
-        Decoder, typer.Option("--decoder", help="How posteriors become words.")
-    ] = Decoder.greedy,
+    decoder: DecoderOption = Decoder.auto,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="The first N utterances only.")
     ] = None,
@@ -51,7 +49,7 @@ def evaluate(
     from ..recognizer import Recognizer
 
     utterances = read_manifest(manifest)[:limit]
-    recognizer = Recognizer.from_pretrained(model, backend=backend.value)
+    recognizer = Recognizer.from_pretrained(model, backend=backend.value, decoder=decoder.value)
     with console.progress_bar(quiet=quiet) as bar:
         task = bar.add_task(manifest.name, total=len(utterances), rate="")
         evaluation = run(
@@ -64,7 +62,7 @@ def evaluate(
         )
     if as_json:
         summary = _summary(evaluation, recognizer)
-        settings = {"manifest": str(manifest), "chunk_ms": chunk_ms, "decoder": decoder.value}
+        settings = {"manifest": str(manifest), "chunk_ms": chunk_ms, "decoder": recognizer.decoder}
         print(json.dumps({**summary, **settings}))
         _print_worst(evaluation.worst(worst), to_stderr=True)
         return

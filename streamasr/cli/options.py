@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Backend", "BackendOption", "ChunkOption", "Decoder", "Format", "ModelOption"]
+__all__ = [
+    "Backend",
+    "BackendOption",
+    "ChunkOption",
+    "Decoder",
+    "DecoderOption",
+    "Format",
+    "ModelOption",
+]
 
 
 class Format(StrEnum):
@@ -32,7 +40,9 @@ class Backend(StrEnum):
 class Decoder(StrEnum):
     """How posteriors become words."""
 
+    auto = "auto"
     greedy = "greedy"
+    beam = "beam"
 
 
 ModelOption = Annotated[
@@ -40,5 +50,11 @@ ModelOption = Annotated[
 ]
 ChunkOption = Annotated[
     int, typer.Option("--chunk-ms", min=1, help="Audio handed to the model at a time, in ms.")
+]
+DecoderOption = Annotated[
+    Decoder,
+    typer.Option(
+        "--decoder", help="How posteriors become words; auto: beam if the model can, else greedy."
+    ),
 ]
 BackendOption = Annotated[Backend, typer.Option("--backend", help="What runs the LSTM.")]

@@ -16,7 +16,15 @@ from ..errors import AudioError, OutputError, StreamasrError
 from ..transcript import Transcript, Word
 from ..writers import WRITERS, write_transcript
 from . import console
-from .options import Backend, BackendOption, ChunkOption, Format, ModelOption
+from .options import (
+    Backend,
+    BackendOption,
+    ChunkOption,
+    Decoder,
+    DecoderOption,
+    Format,
+    ModelOption,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,6 +78,7 @@ def transcribe(
         typer.Option("--output-dir", "-o", metavar="DIR", help="Write a file per recording there."),
     ] = None,
     chunk_ms: ChunkOption = 320,
+    decoder: DecoderOption = Decoder.auto,
     backend: BackendOption = Backend.auto,
     model: ModelOption = None,
     raw: Annotated[
@@ -89,7 +98,7 @@ def transcribe(
     began = time.perf_counter()
     from ..recognizer import Recognizer, Timings
 
-    recognizer = Recognizer.from_pretrained(model, backend=backend.value)
+    recognizer = Recognizer.from_pretrained(model, backend=backend.value, decoder=decoder.value)
     if output_dir:
         _make_folder(output_dir)
     job = _Job(recognizer, options, Timings(), time.perf_counter() - began, files)
@@ -241,7 +250,8 @@ def _print_summary(job: _Job) -> None:
         f"{count - len(job.failed)} of {count} file{'s' * (count != 1)}, "
         f"{job.audio_seconds:.1f} s of audio in {job.seconds:.1f} s (RTF {job.rtf:.3f}), "
         f"start-up {job.start_up:.1f} s, backend {job.recognizer.backend} "
-        f"({job.recognizer.backend_reason})"
+        f"({job.recognizer.backend_reason}), decoder {job.recognizer.decoder} "
+        f"({job.recognizer.decoder_reason})"
     )
     console.note(line + (f"; {len(job.failed)} failed" if job.failed else ""))
 

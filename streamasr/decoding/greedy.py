@@ -48,9 +48,14 @@ class GreedyDecoder:
             state = replace(state, previous=token, step=state.step + 1)
         return words, state
 
-    def partial(self, state: GreedyState) -> Word | None:
+    def partial(self, state: GreedyState) -> list[Word]:
         """Return the word that has begun and may still grow, if any."""
-        return self._word(state) if state.text else None
+        return [self._word(state)] if state.text else []
+
+    def finish(self, state: GreedyState) -> tuple[list[Word], GreedyState]:
+        """Return the word that was still open, and the state after it."""
+        words = self.partial(state)
+        return words, replace(state, text="", posteriors=(), previous=self._tokens.blank)
 
     def _extend(self, state: GreedyState, token: int, score: float) -> GreedyState:
         if token == state.previous:

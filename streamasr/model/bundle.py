@@ -85,12 +85,13 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded model folder."""
+    """A loaded model folder; a language model, if there is one, stays in ``folder``."""
 
     config: BundleConfig
     model: AcousticModel
     tokens: Tokens
     fingerprint: str
+    folder: Path
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -142,7 +143,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     _check_tensors(folder / WEIGHTS, tensors, model.state_dict())
     model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     model.requires_grad_(False)
-    return Bundle(config, model.eval(), tokens, hashlib.sha256(data).hexdigest()[:12])
+    return Bundle(config, model.eval(), tokens, hashlib.sha256(data).hexdigest()[:12], folder)
 
 
 def _check_tensors(path: Path, tensors: dict[str, torch.Tensor], expected: dict[str, Any]) -> None:

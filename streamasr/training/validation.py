@@ -50,6 +50,6 @@ class DevSet:
             log_probs, _ = model(torch.nn.utils.rnn.pad_sequence(items))
             for row, frames in enumerate(items):
                 words, state = decoder(log_probs[: len(frames), row], decoder.initial_state())
-                last = decoder.partial(state)
-                texts.append(" ".join(w.text for w in [*words, *([last] if last else [])]))
+                last, _ = decoder.finish(state)
+                texts.append(" ".join(w.text for w in [*words, *last]))
         return count_errors(self._references, texts)

@@ -1,0 +1,174 @@
+"""The beam search: words of the lexicon, the language model's choice, any chunking the same."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamasr import ModelError, Recognizer
+from streamasr.decoding.beam import BeamConfig, BeamDecoder, Lexicon, load_beam
+from streamasr.model import Tokens
+
+from .conftest import save_tiny
+
+pytest.importorskip("flashlight", reason="flashlight-text has no build for this Python")
+
+TOKENS = Tokens.characters()
+STEP = 0.04
+PAUSE = 15  # timesteps, of the default settings
+# Two-word sentences: "see" and "sea" sound alike here, and the words before them tell.
+ARPA = """\\data\\
+ngram 1=8
+ngram 2=6
+
+\\1-grams:
+-99\t<s>\t-0.3
+-1.0\t</s>
+-2.0\t<unk>
+-0.8\ti\t-0.3
+-0.8\tthe\t-0.3
+-0.8\tsee\t-0.3
+-0.8\tsea\t-0.3
+-1.0\tcats\t-0.3
+
+\\2-grams:
+-0.3\t<s> i
+-0.3\t<s> the
+-0.2\ti see
+-1.9\ti sea
+-0.2\tthe sea
+-1.9\tthe see
+
+\\end\\
+"""
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    folder = save_tiny(tmp_path_factory.mktemp("beam"))
+    (folder / "lm.bin").write_text(ARPA, encoding="utf-8")
+    (folder / "lexicon.txt").write_text("i\nthe\nsee\nsea\ncats\n", encoding="utf-8")
+    (folder / "beam.json").write_text(BeamConfig().model_dump_json(), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def decoder(folder) -> BeamDecoder:
+    return load_beam(folder, TOKENS, STEP)
+
+
+def posteriors(text: str, *, unsure: tuple[str, str] = ("", "")) -> torch.Tensor:
+    """A timestep a character, ``_`` the blank, ``?`` either of ``unsure``."""
+    logits = torch.zeros(len(text), len(TOKENS))
+    for step, character in enumerate(text):
+        for one in unsure if character == "?" else character:
+            logits[step, TOKENS.blank if one == "_" else TOKENS.encode(one)[0]] += 8
+    return logits.log_softmax(-1)
+
+
+def decode(decoder, log_probs, cuts=()):
+    state = decoder.initial_state()
+    words = []
+    for piece in log_probs.tensor_split(sorted(cuts)):
+        new, state = decoder(piece, state)
+        words += new
+    last, state = decoder.finish(state)
+    assert state.before == len(log_probs)
+    return [*words, *last]
+
+
+def test_the_language_model_tells_words_that_sound_alike(decoder):
+    heard = {start: posteriors(f"{start}_se?__", unsure=("e", "a")) for start in ("i ", "the ")}
+    # CTC needs a blank between equal letters.
+    heard["i "] = posteriors("i _se_?__", unsure=("e", "a"))
+    assert [w.text for w in decode(decoder, heard["the "])] == ["the", "sea"]
+    assert [w.text for w in decode(decoder, heard["i "])] == ["i", "see"]
+
+
+def test_words_end_a_segment_at_a_pause_and_carry_their_times(decoder):
+    log_probs = posteriors("__i _se_e " + "_" * PAUSE + "cats__")
+    words, state = decoder(log_probs[: 10 + PAUSE - 1], decoder.initial_state())
+    assert words == []
+    assert [w.text for w in decoder.partial(state)] == ["i", "see"]
+    words, state = decoder(log_probs[10 + PAUSE - 1 :], state)
+    assert [(w.text, w.start, w.end) for w in words] == [
+        ("i", pytest.approx(2 * STEP), pytest.approx(3 * STEP)),
+        ("see", pytest.approx(5 * STEP), pytest.approx(9 * STEP)),
+    ]
+    assert all(0.9 < w.confidence <= 1 for w in words)
+    (last,), _ = decoder.finish(state)
+    assert (last.text, last.start) == ("cats", pytest.approx((10 + PAUSE) * STEP))
+
+
+texts = st.lists(
+    st.sampled_from(["i ", "the ", "se_e ", "sea_ ", "cats ", "_" * 7, "_" * PAUSE, "ze"]),
+    max_size=12,
+).map("".join)
+
+
+@given(text=texts, cuts=st.lists(st.integers(0, 100), max_size=6), seed=st.integers(0, 3))
+def test_any_chunking_gives_the_same_words(decoder, text, cuts, seed):
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(len(text), len(TOKENS), generator=generator)
+    log_probs = (posteriors(text) + 2 * noise).log_softmax(-1)
+    assert decode(decoder, log_probs, cuts) == decode(decoder, log_probs)
+
+
+@given(text=texts, cut=st.integers(0, 60))
+def test_a_state_can_be_kept_and_gone_on_from_twice(decoder, text, cut):
+    first, second = posteriors(text).tensor_split([cut])
+    _, kept = decoder(first, decoder.initial_state())
+    copied = copy.deepcopy(kept)
+    results = []
+    for state in (kept, kept, copied):
+        words, after = decoder(second, state)
+        last, _ = decoder.finish(after)
+        results.append([*words, *last])
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("text", ["", "_" * 3000, " " * 50])
+def test_silence_says_nothing(decoder, text):
+    assert decode(decoder, posteriors(text)) == []
+
+
+def test_endless_speech_is_cut_and_memory_bounded(decoder):
+    state = decoder.initial_state()
+    said = []
+    for _ in range(20):
+        words, state = decoder(posteriors("i _se_e " * 10), state)
+        said += words
+        assert sum(map(len, state.heard)) == state.steps < 20.0 / STEP
+    assert len(said) > 200
+
+
+def test_a_recognizer_takes_the_beam_where_there_is_one(folder, tiny_folder, speech):
+    assert Recognizer.from_pretrained(tiny_folder).decoder == "greedy"
+    recognizer = Recognizer.from_pretrained(folder)
+    assert (recognizer.decoder, recognizer.decoder_reason) == ("beam", "the model's language model")
+    stream = recognizer.stream()
+    stream.accept(speech)
+    assert set(stream.finish().text.split()) <= {"i", "the", "see", "sea", "cats"}
+    assert Recognizer.from_pretrained(folder, decoder="greedy").decoder == "greedy"
+
+
+def test_what_is_missing_or_damaged_is_one_line(tiny_folder, tmp_path):
+    with pytest.raises(ModelError, match=r"beam\.json: cannot be read \(No such file"):
+        Recognizer.from_pretrained(tiny_folder, decoder="beam")
+    with pytest.raises(ModelError, match="unknown decoder 'dice': choose auto, greedy or beam"):
+        Recognizer.from_pretrained(tiny_folder, decoder="dice")
+    (tmp_path / "beam.json").write_text('{"beam_size": 0}')
+    with pytest.raises(ModelError, match=r"beam\.json: beam_size: Input should be greater than 0"):
+        load_beam(tmp_path, TOKENS, STEP)
+    (tmp_path / "lexicon.txt").write_text("naïve\n", encoding="utf-8")
+    (tmp_path / "lm.bin").write_text("no model")
+    with pytest.raises(ModelError, match=r"lm\.bin: not a KenLM model, or damaged"):
+        Lexicon(tmp_path, TOKENS)
+    (tmp_path / "lm.bin").write_text(ARPA)
+    with pytest.raises(ModelError, match=r"'naïve' has 'ï', which is no token"):
+        Lexicon(tmp_path, TOKENS)
