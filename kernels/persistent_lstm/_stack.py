@@ -53,6 +53,18 @@ def multiply(w, v, a, B: tl.constexpr, N: tl.constexpr, SPLIT: tl.constexpr):
     return a
 
 
+@triton.jit
+def add_parts(parts, KB: tl.constexpr, R: tl.constexpr, N: tl.constexpr):
+    """Sum (KB, R, N) over the warps that hold its parts."""
+    if N >= 16:
+        same = tl.arange(0, R // 4 * N)[None, None, :]
+        parts = tl.gather(tl.reshape(parts, (KB, 4, R // 4 * N)), tl.broadcast_to(same, (KB, 4, R // 4 * N)), 2).reshape(KB, R, N)
+    else:
+        same = tl.arange(0, R)[None, :, None]
+        parts = tl.gather(parts, tl.broadcast_to(same, (KB, R, N)), 1)
+    return tl.sum(parts, 0)
+
+
 @triton.jit(do_not_specialize=["T", "limit"])
 def stack_kernel(
     x,  # (T, B, H) float32 bits; projected: (T, B, 4H) bits of W_ih·x + b, packed
@@ -154,7 +166,7 @@ def stack_kernel(
         v = bits.to(tl.float32, bitcast=True)
         partial = multiply(w_recurrent, v, partial, B, N, SPLIT)
         if w_hh.dtype.element_ty != tl.float32:
-            partial = tl.sum(partial, 0)
+            partial = add_parts(partial, KB, R, N)
         if PROJECTED:
             a += partial
         else:
