@@ -55,13 +55,18 @@ def multiply(w, v, a, B: tl.constexpr, N: tl.constexpr, SPLIT: tl.constexpr):
 
 @triton.jit
 def add_parts(parts, KB: tl.constexpr, R: tl.constexpr, N: tl.constexpr):
-    """Sum (KB, R, N) over the warps that hold its parts."""
+    """Sum (KB, R, N) over its parts, of which each warp has one, to (R, N).
+
+    Left to itself, the compiler gives the sums to every warp, and all of them compute all cells.
+    The gathers change no value and make it choose a layout in which each warp has a share.
+    """
     if N >= 16:
-        same = tl.arange(0, R // 4 * N)[None, None, :]
-        parts = tl.gather(tl.reshape(parts, (KB, 4, R // 4 * N)), tl.broadcast_to(same, (KB, 4, R // 4 * N)), 2).reshape(KB, R, N)
+        parts = tl.reshape(parts, (KB, 4, R // 4 * N))
+        same = tl.broadcast_to(tl.arange(0, R // 4 * N)[None, None, :], parts.shape)
+        parts = tl.reshape(tl.gather(parts, same, 2), (KB, R, N))
     else:
-        same = tl.arange(0, R)[None, :, None]
-        parts = tl.gather(parts, tl.broadcast_to(same, (KB, R, N)), 1)
+        same = tl.broadcast_to(tl.arange(0, R)[None, :, None], parts.shape)
+        parts = tl.gather(parts, same, 1)
     return tl.sum(parts, 0)
 
 
@@ -166,7 +171,11 @@ def stack_kernel(
         v = bits.to(tl.float32, bitcast=True)
         partial = multiply(w_recurrent, v, partial, B, N, SPLIT)
         if w_hh.dtype.element_ty != tl.float32:
-            partial = add_parts(partial, KB, R, N)
+            if PROJECTED and KW > 64:
+                # As large as it can be, it spills with add_parts.
+                partial = tl.sum(partial, 0)
+            else:
+                partial = add_parts(partial, KB, R, N)
         if PROJECTED:
             a += partial
         else:

@@ -202,14 +202,16 @@ def _size(count: int) -> str:
     return f"{count / KIB**2:.1f} MiB" if count >= KIB**2 else f"{count / KIB:.0f} KiB"
 
 
-# What compiles without spilling, on every target tried (tests/persistent_lstm/test_residency.py).
+# What compiles without spilling, with Triton 3.6 and 3.7: ``python -m persistent_lstm.inspect``.
 MOST_IN_REGISTERS = 128 * KIB
 WARPS = 8
 FEWEST_COLUMNS = 8  # of the product: the tensor cores' shape
 MOST_ROWS = 16
-MOST_ROWS_FLOAT32 = 8  # each row is a product of its own
+MOST_ROWS_TIGHT = 8  # see _most_rows
+MOST_ROWS_FLOAT32 = 4  # each row is a product of its own
 BATCHED_FROM = 32
 MOST_ROWS_BATCHED = 64
+SCRATCH = 2 * KIB  # of shared memory, beside what is estimated
 TILE = 128  # columns of a weight tile of the batched kernel
 
 
@@ -249,7 +251,7 @@ def make_plan(
         one = _batched(hidden, batch, device, split)
         if one is not None:
             return plan(tuple(_at(one, layer, layer + 1) for layer in range(layers)))
-    sizes = (hidden, batch, dtype, device)
+    sizes = (hidden, batch, dtype, device, residual)
     launches: list[Launch] = []
     first = 0
     if inputs != hidden:
@@ -293,7 +295,13 @@ def _power_of_two(number: int) -> int:
 
 
 def _in_registers(
-    kernel: str, depth: int, hidden: int, batch: int, dtype: torch.dtype, device: Device
+    kernel: str,
+    depth: int,
+    hidden: int,
+    batch: int,
+    dtype: torch.dtype,
+    device: Device,
+    residual: bool,
 ) -> Launch | None:
     """Spread ``depth`` layers over the device with the fewest weights a program."""
     warps = WARPS
@@ -301,12 +309,11 @@ def _in_registers(
     K = max(_power_of_two(hidden), 16)
     warps = min(warps, K // 16) if dtype.itemsize == 2 else min(warps, K // 4)
     matrices = 2 if kernel == "stack" else 1
+    norm = residual and kernel == "stack"
+    rows = min(batch, _most_rows(K // warps, dtype, device, norm))
+    N = _power_of_two(rows)
     if dtype.itemsize == 2:
-        rows = min(batch, MOST_ROWS)
-        N = max(FEWEST_COLUMNS, _power_of_two(rows))
-    else:
-        rows = min(batch, MOST_ROWS_FLOAT32)
-        N = _power_of_two(rows)
+        N = max(FEWEST_COLUMNS, N)
     for units in (4, 8, 16):
         tile = 4 * units * K * dtype.itemsize
         launch = Launch(
@@ -319,8 +326,9 @@ def _in_registers(
             K=K,
             warps=warps,
             weight_bytes=matrices * tile,
-            # Weights pass through shared memory on their way to registers, once.
-            shared=matrices * tile,
+            # Weights pass through shared memory on their way to registers, once; later, h on
+            # its way there (as high and low halves) and the products of all warps do.
+            shared=max(matrices * tile, 4 * N * (K + warps * 4 * units)) + SCRATCH,
         )
         if (
             hidden % units == 0
@@ -332,15 +340,30 @@ def _in_registers(
     return None
 
 
+def _most_rows(width: int, dtype: torch.dtype, device: Device, norm: bool) -> int:
+    """Rows of a launch whose warps multiply slices of ``width`` columns, ``norm`` their input."""
+    if dtype.itemsize == 4:
+        return MOST_ROWS_FLOAT32
+    # 16 rows spill: 8 to 160 bytes a thread for slices of 128 columns; on sm_80, 16 to 24 bytes
+    # for residual stacks (Triton 3.6).
+    tight = width > 64 or (norm and device.capability < 90)
+    return MOST_ROWS_TIGHT if tight else MOST_ROWS
+
+
 def _batched(hidden: int, batch: int, device: Device, split: bool) -> Launch | None:
     units = 16
     K = max(_power_of_two(hidden), TILE)
     tile = 4 * units * K * 2
-    rows = min(batch, MOST_ROWS_BATCHED)
+    most, warps = MOST_ROWS_BATCHED, WARPS
+    if split and K > 512 and device.capability < 100:
+        # 64 rows spill 136 to 232 bytes a thread on sm_90 and are too much for sm_80's shared
+        # memory; 32 rows spill 56 bytes with 8 warps (Triton 3.7) and none with 4.
+        most, warps = 32, 4
+    rows = min(batch, most)
     N = max(BATCHED_FROM, _power_of_two(rows))
     # Beside the weights, a tile of h on its way to the tensor cores, and the gates' sums.
     staging = N * TILE * 2 * (2 if split else 1) + N * TILE * 2
-    launch = Launch("batched", (0, 1), hidden, rows, N, units, K, WARPS, tile, tile + staging)
+    launch = Launch("batched", (0, 1), hidden, rows, N, units, K, warps, tile, tile + staging)
     fits = launch.programs <= device.multiprocessors and launch.shared <= device.shared
     return launch if fits else None
 
