@@ -25,7 +25,9 @@ POINTER = {
 }
 
 
-def constants(plan: Plan, launch: Launch, rows: int, *, ragged: bool, timed: bool) -> dict[str, Any]:
+def constants(
+    plan: Plan, launch: Launch, rows: int, *, ragged: bool, timed: bool
+) -> dict[str, Any]:
     """Return the values of the kernel's ``constexpr`` parameters for a launch of ``rows`` rows."""
     shared = {
         "B": rows,

@@ -15,8 +15,8 @@ __all__ = [
     "Instruction",
     "bytes_read",
     "is_plain_global_load",
-    "kind",
     "kept_registers",
+    "kind",
     "parse",
     "time_loop",
 ]
@@ -33,6 +33,17 @@ GLOBAL_LOADS = frozenset({"LDG", "LD", "LDGSTS", "UTMALDG", "UBLKCP", "TEX", "TL
 FLOAT_PRODUCTS = frozenset({"FFMA", "FMUL", "FFMA2", "FMUL2"})
 # Their first operand that is no predicate is read, not written.
 WRITE_NOTHING = frozenset({"WARPSYNC", "NANOSLEEP", "RET", "R2P", "CALL", "FCHK", "BRX"})
+NOTES = {
+    "LDG": "loads a weight",
+    "LDL": "spilled registers come back",
+    "STL": "registers spill",
+    "HMMA": "weights times h",
+    "HGMMA": "weights times h",
+    "UTCHMMA": "weights times h",
+    "BAR": "waits for the other warps",
+    "MUFU": "sigmoid, tanh or norm",
+    "STG": "publishes h",
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,12 @@ class Instruction:
     def base(self) -> str:
         """The opcode without its modifiers."""
         return self.opcode.split(".")[0]
+
+    @property
+    def note(self) -> str:
+        """What it does for the recurrence, in a few words; empty for most."""
+        polls = self.base == "LDG" and "STRONG" in self.opcode
+        return "reads h until it is there" if polls else NOTES.get(self.base, "")
 
     @property
     def written(self) -> frozenset[int]:
@@ -156,7 +173,10 @@ def time_loop(instructions: list[Instruction], labels: dict[str, int]) -> list[i
             largest = max(largest, loop, key=len)
     calls = {one.label for i, one in enumerate(instructions) if i in largest and one.base == "CALL"}
     for label in calls & labels.keys():
-        largest |= _reachable(labels[label], flow)
+        called = _reachable(labels[label], flow)
+        # Some calls are jumps out of the loop: they end the program.
+        if any(instructions[i].base == "RET" for i in called):
+            largest |= called
     return sorted(largest)
 
 

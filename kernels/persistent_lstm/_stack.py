@@ -171,11 +171,9 @@ def stack_kernel(
         v = bits.to(tl.float32, bitcast=True)
         partial = multiply(w_recurrent, v, partial, B, N, SPLIT)
         if w_hh.dtype.element_ty != tl.float32:
-            if PROJECTED and KW > 64:
-                # As large as it can be, it spills with add_parts.
-                partial = tl.sum(partial, 0)
-            else:
-                partial = add_parts(partial, KB, R, N)
+            # Slices of 128 columns take all registers that there are; add_parts would spill.
+            crowded: tl.constexpr = PROJECTED and KW > 64
+            partial = tl.sum(partial, 0) if crowded else add_parts(partial, KB, R, N)
         if PROJECTED:
             a += partial
         else:

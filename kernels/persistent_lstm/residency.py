@@ -97,7 +97,9 @@ class Residency:
     problems: tuple[str, ...]
 
 
-def residency(plan: Plan, launch: Launch, *, ragged: bool = False, timed: bool = False) -> Residency:
+def residency(
+    plan: Plan, launch: Launch, *, ragged: bool = False, timed: bool = False
+) -> Residency:
     """Compile ``launch`` for the plan's device and look at what came out."""
     kernel = _kernels.batched_kernel if launch.kernel == "batched" else _kernels.stack_kernel
     code = compile_ahead(
@@ -169,7 +171,9 @@ def compile_ahead(
             if kind.startswith("*")
         },
     )
-    built = triton.compile(source, target=GPUTarget("cuda", target, 32), options=dict(compile_options))
+    built = triton.compile(
+        source, target=GPUTarget("cuda", target, 32), options=dict(compile_options)
+    )
     with tempfile.TemporaryDirectory() as folder:
         cubin = Path(folder) / "kernel.cubin"
         cubin.write_bytes(built.asm["cubin"])
