@@ -147,6 +147,11 @@ class Plan:
         """How many times ``launch`` runs to serve all rows."""
         return -(-self.batch // launch.rows)
 
+    @property
+    def loaded_bytes(self) -> int:
+        """Bytes of weights that a chunk of any length loads from memory."""
+        return sum(self.row_groups(one) * one.weight_bytes * one.programs for one in self.launches)
+
     def exchanges(self, timesteps: int) -> int:
         """Exchanges of ``h`` that follow each other in a chunk of ``timesteps``."""
         return sum(self.row_groups(one) * one.exchanges(timesteps) for one in self.launches)
@@ -164,12 +169,19 @@ class Plan:
         if self.fits:
             chunk = 32
             lines.append(
-                f"  in all: {_size(self.weight_bytes)} of weights resident, "
-                f"{self.exchanges(chunk)} exchanges of h for a chunk of {chunk} timesteps"
+                f"  a chunk of {chunk} timesteps: {self.exchanges(chunk)} exchanges of h, and "
+                f"{_size(self.loaded_bytes)} of weights to load{_floor(self)}"
             )
         else:
             lines.append(f"  does not fit: {self.reason}; torch (cuDNN) runs it")
         return "\n".join(lines)
+
+
+def _floor(plan: Plan) -> str:
+    bandwidth = plan.device.bandwidth
+    if not bandwidth:
+        return ""
+    return f", at least {plan.loaded_bytes / bandwidth * 1e6:.1f} us at {bandwidth / 1e12:.2g} TB/s"
 
 
 def _describe(plan: Plan, number: int, one: Launch) -> list[str]:
@@ -177,7 +189,7 @@ def _describe(plan: Plan, number: int, one: Launch) -> list[str]:
     which = f"layer {first}" if first == last else f"layers {first}-{last}"
     groups = plan.row_groups(one)
     times = "" if groups == 1 else f", {groups} times for {one.rows} rows each"
-    held = "W_ih and W_hh" if one.kernel == "stack" else "W_hh"
+    held = "each of W_ih and W_hh" if one.kernel == "stack" else "W_hh"
     shape = f"{4 * one.units} x {one.K}"
     place = "shared memory" if one.kernel == "batched" else "registers"
     share = one.weight_bytes / (
@@ -192,8 +204,9 @@ def _describe(plan: Plan, number: int, one: Launch) -> list[str]:
         f"  launch {number}: {which}, {one.kernel} kernel{times}",
         f"    {one.programs} programs of {one.warps} warps; "
         f"each owns {one.units} units of one layer",
-        f"    a program holds {shape} of {held}: {_size(one.weight_bytes)} in {place} "
-        f"({share:.0%} of a multiprocessor's), {_size(one.shared)} of shared memory in all",
+        f"    a program holds {shape} of {held}: {_size(one.weight_bytes)}, {share:.0%} of a "
+        f"multiprocessor's {place}",
+        f"    it takes {_size(one.shared)} of {_size(plan.device.shared)} of shared memory",
         f"    T{'' if one.depth == 1 else f' + {one.depth - 1}'} exchanges of h; {outside}",
     ]
 
@@ -326,9 +339,8 @@ def _in_registers(
             K=K,
             warps=warps,
             weight_bytes=matrices * tile,
-            # Weights pass through shared memory on their way to registers, once; later, h on
-            # its way there (as high and low halves) and the products of all warps do.
-            shared=max(matrices * tile, 4 * N * (K + warps * 4 * units)) + SCRATCH,
+            # h (as high and low halves) and the products of all warps pass through it too.
+            shared=max(_staged(matrices * tile, dtype), 4 * N * (K + warps * 4 * units)) + SCRATCH,
         )
         if (
             hidden % units == 0
@@ -338,6 +350,11 @@ def _in_registers(
         ):
             return launch
     return None
+
+
+def _staged(weights: int, dtype: torch.dtype) -> int:
+    """Bytes of shared memory through which ``weights`` bytes pass on their way to registers."""
+    return weights if dtype.itemsize == 2 else weights // 2
 
 
 def _most_rows(width: int, dtype: torch.dtype, device: Device, norm: bool) -> int:
@@ -371,9 +388,11 @@ def _batched(hidden: int, batch: int, device: Device, split: bool) -> Launch | N
 def _too_small(hidden: int, dtype: torch.dtype, device: Device) -> str:
     K = _power_of_two(hidden)
     need = 4 * hidden * K * dtype.itemsize
-    have = device.multiprocessors * MOST_IN_REGISTERS
+    room = MOST_IN_REGISTERS
+    while _staged(room, dtype) + SCRATCH > device.shared:
+        room //= 2
     return (
         f"one layer's W_hh takes {_size(need)} of registers, and {device.name} has room for "
-        f"{_size(have)} ({device.multiprocessors} multiprocessors, "
-        f"{_size(MOST_IN_REGISTERS)} each)"
+        f"{_size(device.multiprocessors * room)} ({device.multiprocessors} multiprocessors, "
+        f"{_size(room)} each)"
     )
