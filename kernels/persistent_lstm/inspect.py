@@ -22,7 +22,7 @@ from .types import LSTMError
 __all__ = ["main"]
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-COLUMNS = "{:<9}{:<12}{:<36}{:<22}{:>5}{:>6}{:>9}{:>7}  {}"
+COLUMNS = "{:<8}{:<9}{:<44}{:<24}{:>5}{:>6}{:>9}{:>7}  {}"
 
 
 class Case(NamedTuple):
@@ -183,7 +183,7 @@ def _show_table(cases: Iterable[Case], *, as_json: bool) -> int:
         plan = case.plan
         if not plan.fits and not as_json:
             print(
-                f"{f'sm_{plan.device.capability}':<9}{case.device:<12}{case!s:<36}"
+                f"{f'sm_{plan.device.capability}':<8}{case.device:<9}{case!s:<44}"
                 f"does not fit, torch runs it: {plan.reason}"
             )
         for found in _residencies(case):

@@ -373,16 +373,18 @@ def _batched(hidden: int, batch: int, device: Device, split: bool) -> Launch | N
     tile = 4 * units * K * 2
     most, warps = MOST_ROWS_BATCHED, WARPS
     if split and K > 512 and device.capability < 100:
-        # 64 rows spill 136 to 232 bytes a thread on sm_90 and are too much for sm_80's shared
-        # memory; 32 rows spill 56 bytes with 8 warps (Triton 3.7) and none with 4.
+        # On sm_90, 64 rows spill 136 to 232 bytes a thread; 32 rows spill 56 bytes with 8 warps
+        # (Triton 3.7) and none with 4.
         most, warps = 32, 4
-    rows = min(batch, most)
-    N = max(BATCHED_FROM, _power_of_two(rows))
-    # Beside the weights, a tile of h on its way to the tensor cores, and the gates' sums.
-    staging = N * TILE * 2 * (2 if split else 1) + N * TILE * 2
-    launch = Launch("batched", (0, 1), hidden, rows, N, units, K, warps, tile, tile + staging)
-    fits = launch.programs <= device.multiprocessors and launch.shared <= device.shared
-    return launch if fits else None
+    for limit in (most, BATCHED_FROM):
+        rows = min(batch, limit)
+        N = max(BATCHED_FROM, _power_of_two(rows))
+        # Beside the weights, a tile of h on its way to the tensor cores, and the gates' sums.
+        staging = N * TILE * 2 * (2 if split else 1) + N * TILE * 2
+        launch = Launch("batched", (0, 1), hidden, rows, N, units, K, warps, tile, tile + staging)
+        if launch.programs <= device.multiprocessors and launch.shared <= device.shared:
+            return launch
+    return None
 
 
 def _too_small(hidden: int, dtype: torch.dtype, device: Device) -> str:

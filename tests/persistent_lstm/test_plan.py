@@ -69,6 +69,9 @@ def test_launches_and_groups_of_rows_follow_each_other():
 def test_batches_of_32_rows_use_the_batched_kernel():
     plan = make_plan(2, 512, 32, BFLOAT16, H200)
     assert [one.kernel for one in plan.launches] == ["batched", "batched"]
+    # 64 rows of h beside the weights are more shared memory than some have.
+    small = make_plan(1, 512, 64, BFLOAT16, RTX4090)
+    assert [(one.kernel, one.rows) for one in small.launches] == [("batched", 32)]
     assert make_plan(2, 512, 31, BFLOAT16, H200).launches[0].kernel == "stack"
     assert make_plan(1, 512, 32, FLOAT32, H200).launches[0].kernel == "stack"
 

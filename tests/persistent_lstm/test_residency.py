@@ -78,7 +78,7 @@ def test_the_command_prints_a_table_and_the_time_loop():
     assert code == 0
     header, row, total, _ = output.splitlines()
     assert header.split()[:3] == ["target", "GPU", "case"]
-    assert row.startswith("sm_80    a100        1x64 B=1 bfloat16")
+    assert row.startswith("sm_80   a100     1x64 B=1 bfloat16")
     assert row.endswith("4096 in registers, resident")
     assert total.endswith(": none not proven")
     code, output, _ = inspect("--for", "a100", "-L", "1", "-H", "64", "--sass")
