@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import torch
 
 from ._kernels import require_triton
-from .plan import DEVICES, Plan, make_plan
+from .devices import DEVICES
+from .plan import Plan, make_plan
 from .residency import Residency, residency
 from .types import LSTMError
 

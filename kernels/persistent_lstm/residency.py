@@ -21,7 +21,8 @@ from typing import Any
 
 from . import _kernels, _sass
 from ._arguments import argument_types, constants, options
-from .plan import Device, Launch, Plan
+from .devices import Device
+from .plan import Launch, Plan
 from .types import LSTMError
 
 __all__ = ["MachineCode", "Residency", "compile_ahead", "problems", "residency"]
