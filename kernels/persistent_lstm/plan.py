@@ -307,7 +307,7 @@ def _most_rows(width: int, dtype: torch.dtype, device: Device, norm: bool) -> in
     """Rows of a launch whose warps multiply slices of ``width`` columns, ``norm`` their input."""
     if dtype.itemsize == 4:
         return MOST_ROWS_FLOAT32
-    # 16 rows spill: 8 to 160 bytes a thread for slices of 128 columns; on sm_80, 16 to 24 bytes
+    # 16 rows spill: up to 160 bytes a thread for slices of 128 columns; on sm_80, 16 to 24 bytes
     # for residual stacks (Triton 3.6).
     tight = width > 64 or (norm and device.capability < 90)
     return MOST_ROWS_TIGHT if tight else MOST_ROWS
@@ -319,7 +319,7 @@ def _batched(hidden: int, batch: int, device: Device, split: bool) -> Launch | N
     tile = 4 * units * K * 2
     most, warps = MOST_ROWS_BATCHED, WARPS
     if split and K > 512 and device.capability < 100:
-        # On sm_90, 64 rows spill 136 to 232 bytes a thread; 32 rows spill 56 bytes with 8 warps
+        # On sm_90, 64 rows spill 224 bytes a thread or more; 32 rows spill 56 bytes with 8 warps
         # (Triton 3.7) and none with 4.
         most, warps = 32, 4
     for limit in (most, BATCHED_FROM):
