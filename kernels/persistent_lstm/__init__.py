@@ -3,10 +3,11 @@
 ``lstm(x, weights, state) -> (y, state)`` and the module ``PersistentLSTM``.
 """
 
+from .devices import DEVICES, Device
 from .errors import raise_pending_error
 from .functional import BACKENDS, choose_backend, lstm, plan_for
 from .module import PersistentLSTM
-from .plan import DEVICES, Device, Launch, Plan, make_plan
+from .plan import Launch, Plan, make_plan
 from .reference import lstm_reference
 from .types import NORM_EPSILON, LayerWeights, LSTMError, LSTMState, zero_state
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from .types import LSTMError
 
-__all__ = ["batched_kernel", "exchange_kernel", "stack_kernel"]
+__all__ = ["batched_kernel", "exchange_kernel", "require_triton", "stack_kernel"]
 
 INSTALL = 'pip install "streamasr[gpu]"'
 
 
 def stack_kernel() -> Any:
     """Return the dataflow kernel."""
-    _require_triton()
+    require_triton()
     from ._stack import stack_kernel as kernel
 
     return kernel
@@ -22,7 +22,7 @@ def stack_kernel() -> Any:
 
 def batched_kernel() -> Any:
     """Return the batched kernel."""
-    _require_triton()
+    require_triton()
     from ._batched import batched_kernel as kernel
 
     return kernel
@@ -30,12 +30,13 @@ def batched_kernel() -> Any:
 
 def exchange_kernel() -> Any:
     """Return the kernel that does nothing but exchange."""
-    _require_triton()
+    require_triton()
     from ._exchange import exchange_kernel as kernel
 
     return kernel
 
 
-def _require_triton() -> None:
+def require_triton() -> None:
+    """Raise LSTMError unless Triton is installed."""
     if find_spec("triton") is None:
         raise LSTMError(f"the triton backend needs Triton: {INSTALL}")

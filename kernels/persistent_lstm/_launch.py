@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils.weak import WeakIdKeyDictionary
 
 from . import _kernels
+from ._arguments import constants, options
 from .errors import error_of, raise_pending_error
 from .plan import TILE, Launch, Plan
 from .types import NORM_EPSILON, LayerWeights, LSTMError, LSTMState
@@ -198,18 +199,7 @@ class _Group(NamedTuple):
                 times,
                 T,
                 POLL_LIMIT,
-                EPSILON=NORM_EPSILON,
-                B=B,
-                H=launch.hidden,
-                U=launch.units,
-                KB=launch.warps,
-                KW=launch.K // launch.warps,
-                N=launch.N,
-                SPLIT=self.plan.split,
-                RESIDUAL=residual,
-                PROJECTED=projected,
-                RAGGED=self.lengths is not None,
-                TIMED=self.stamps is not None,
+                rows=B,
             )
         return buffers[-1, -1].view(torch.float32), LSTMState(h, C)
 
@@ -235,27 +225,21 @@ class _Group(NamedTuple):
                 error_of(x.device),
                 T,
                 POLL_LIMIT,
-                B=B,
-                H=launch.hidden,
-                U=launch.units,
-                NK=launch.K // TILE,
-                KT=TILE,
-                N=launch.N,
-                SPLIT=self.plan.split,
-                RAGGED=self.lengths is not None,
+                rows=B,
             )
         return y, LSTMState(h, C)
 
-    def _start(self, kernel: object, *arguments: object, **constants: object) -> None:
+    def _start(self, kernel: Any, *arguments: object, rows: int) -> None:
         launch = self.launch
+        values = constants(
+            self.plan,
+            launch,
+            rows,
+            ragged=self.lengths is not None,
+            timed=self.stamps is not None,
+        )
         try:
-            kernel[(launch.programs,)](  # type: ignore[index]
-                *arguments,
-                **constants,
-                num_warps=launch.warps,
-                # A grid that cannot be resident as a whole is refused, and does not hang.
-                launch_cooperative_grid=True,
-            )
+            kernel[(launch.programs,)](*arguments, **values, **options(launch))
         except RuntimeError as error:
             if "cooperative" not in str(error):
                 raise

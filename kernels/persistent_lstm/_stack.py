@@ -53,6 +53,23 @@ def multiply(w, v, a, B: tl.constexpr, N: tl.constexpr, SPLIT: tl.constexpr):
     return a
 
 
+@triton.jit
+def add_parts(parts, KB: tl.constexpr, R: tl.constexpr, N: tl.constexpr):
+    """Sum (KB, R, N) over its parts, of which each warp has one, to (R, N).
+
+    Left to itself, the compiler gives the sums to every warp, and all of them compute all cells.
+    The gathers change no value and make it choose a layout in which each warp has a share.
+    """
+    if N >= 16:
+        parts = tl.reshape(parts, (KB, 4, R // 4 * N))
+        same = tl.broadcast_to(tl.arange(0, R // 4 * N)[None, None, :], parts.shape)
+        parts = tl.reshape(tl.gather(parts, same, 2), (KB, R, N))
+    else:
+        same = tl.broadcast_to(tl.arange(0, R)[None, :, None], parts.shape)
+        parts = tl.gather(parts, same, 1)
+    return tl.sum(parts, 0)
+
+
 @triton.jit(do_not_specialize=["T", "limit"])
 def stack_kernel(
     x,  # (T, B, H) float32 bits; projected: (T, B, 4H) bits of W_ih·x + b, packed
@@ -154,7 +171,9 @@ def stack_kernel(
         v = bits.to(tl.float32, bitcast=True)
         partial = multiply(w_recurrent, v, partial, B, N, SPLIT)
         if w_hh.dtype.element_ty != tl.float32:
-            partial = tl.sum(partial, 0)
+            # Slices of 128 columns take all registers that there are; add_parts would spill.
+            crowded: tl.constexpr = PROJECTED and KW > 64
+            partial = tl.sum(partial, 0) if crowded else add_parts(partial, KB, R, N)
         if PROJECTED:
             a += partial
         else:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .plan import Plan, device_of, make_plan
+from .devices import device_of
+from .plan import Plan, make_plan
 from .reference import lstm_reference
 from .types import (
     NORM_EPSILON,

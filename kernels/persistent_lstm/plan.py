@@ -12,64 +12,10 @@ from functools import lru_cache
 
 import torch
 
+from .devices import KIB, Device
 from .types import LSTMError
 
-__all__ = ["DEVICES", "Device", "Launch", "Plan", "device_of", "make_plan"]
-
-KIB = 1024
-
-
-@dataclass(frozen=True)
-class Device:
-    """What a plan must know of a GPU.
-
-    Args:
-        capability: compute capability times ten, as in ``sm_90``.
-        multiprocessors: how many programs of one launch can be resident, at one each.
-        shared: bytes of shared memory that one program can have (CUDA C++ Programming Guide,
-            technical specifications per compute capability).
-        bandwidth: of the memory, bytes a second, as its maker states it; 0 if unknown.
-    """
-
-    name: str
-    capability: int
-    multiprocessors: int
-    shared: int
-    bandwidth: float = 0.0
-
-    @property
-    def registers(self) -> int:
-        """Bytes of registers of one multiprocessor: the same on all of them so far."""
-        return 256 * KIB
-
-
-DEVICES = {
-    "h200": Device("H200", 90, 132, 227 * KIB, 4.8e12),
-    "h100": Device("H100", 90, 132, 227 * KIB, 3.35e12),
-    "a100": Device("A100", 80, 108, 163 * KIB, 2.04e12),
-    "rtx4090": Device("RTX 4090", 89, 128, 99 * KIB, 1.01e12),
-    "rtx3090": Device("RTX 3090", 86, 82, 99 * KIB, 0.94e12),
-    "l4": Device("L4", 89, 58, 99 * KIB, 0.3e12),
-    "b200": Device("B200", 100, 148, 227 * KIB, 8.0e12),
-}
-
-
-@lru_cache
-def device_of(index: int) -> Device:
-    """Return the properties of the CUDA device ``index``, from the table where it is known."""
-    found = torch.cuda.get_device_properties(index)
-    for known in DEVICES.values():
-        words = found.name.replace("-", " ").split()
-        if set(known.name.split()) <= set(words):
-            if known.multiprocessors == found.multi_processor_count:
-                return known
-            break
-    return Device(
-        found.name,
-        10 * found.major + found.minor,
-        found.multi_processor_count,
-        found.shared_memory_per_block_optin,  # type: ignore[attr-defined]
-    )
+__all__ = ["Launch", "Plan", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -147,6 +93,11 @@ class Plan:
         """How many times ``launch`` runs to serve all rows."""
         return -(-self.batch // launch.rows)
 
+    @property
+    def loaded_bytes(self) -> int:
+        """Bytes of weights that a chunk of any length loads from memory."""
+        return sum(self.row_groups(one) * one.weight_bytes * one.programs for one in self.launches)
+
     def exchanges(self, timesteps: int) -> int:
         """Exchanges of ``h`` that follow each other in a chunk of ``timesteps``."""
         return sum(self.row_groups(one) * one.exchanges(timesteps) for one in self.launches)
@@ -164,12 +115,19 @@ class Plan:
         if self.fits:
             chunk = 32
             lines.append(
-                f"  in all: {_size(self.weight_bytes)} of weights resident, "
-                f"{self.exchanges(chunk)} exchanges of h for a chunk of {chunk} timesteps"
+                f"  a chunk of {chunk} timesteps: {self.exchanges(chunk)} exchanges of h, and "
+                f"{_size(self.loaded_bytes)} of weights to load{_floor(self)}"
             )
         else:
             lines.append(f"  does not fit: {self.reason}; torch (cuDNN) runs it")
         return "\n".join(lines)
+
+
+def _floor(plan: Plan) -> str:
+    bandwidth = plan.device.bandwidth
+    if not bandwidth:
+        return ""
+    return f", at least {plan.loaded_bytes / bandwidth * 1e6:.1f} us at {bandwidth / 1e12:.2g} TB/s"
 
 
 def _describe(plan: Plan, number: int, one: Launch) -> list[str]:
@@ -177,7 +135,7 @@ def _describe(plan: Plan, number: int, one: Launch) -> list[str]:
     which = f"layer {first}" if first == last else f"layers {first}-{last}"
     groups = plan.row_groups(one)
     times = "" if groups == 1 else f", {groups} times for {one.rows} rows each"
-    held = "W_ih and W_hh" if one.kernel == "stack" else "W_hh"
+    held = "each of W_ih and W_hh" if one.kernel == "stack" else "W_hh"
     shape = f"{4 * one.units} x {one.K}"
     place = "shared memory" if one.kernel == "batched" else "registers"
     share = one.weight_bytes / (
@@ -192,8 +150,9 @@ def _describe(plan: Plan, number: int, one: Launch) -> list[str]:
         f"  launch {number}: {which}, {one.kernel} kernel{times}",
         f"    {one.programs} programs of {one.warps} warps; "
         f"each owns {one.units} units of one layer",
-        f"    a program holds {shape} of {held}: {_size(one.weight_bytes)} in {place} "
-        f"({share:.0%} of a multiprocessor's), {_size(one.shared)} of shared memory in all",
+        f"    a program holds {shape} of {held}: {_size(one.weight_bytes)}, {share:.0%} of a "
+        f"multiprocessor's {place}",
+        f"    it takes {_size(one.shared)} of {_size(plan.device.shared)} of shared memory",
         f"    T{'' if one.depth == 1 else f' + {one.depth - 1}'} exchanges of h; {outside}",
     ]
 
@@ -202,14 +161,16 @@ def _size(count: int) -> str:
     return f"{count / KIB**2:.1f} MiB" if count >= KIB**2 else f"{count / KIB:.0f} KiB"
 
 
-# What compiles without spilling, on every target tried (tests/persistent_lstm/test_residency.py).
+# What compiles without spilling, with Triton 3.6 and 3.7: ``python -m persistent_lstm.inspect``.
 MOST_IN_REGISTERS = 128 * KIB
 WARPS = 8
 FEWEST_COLUMNS = 8  # of the product: the tensor cores' shape
 MOST_ROWS = 16
-MOST_ROWS_FLOAT32 = 8  # each row is a product of its own
+MOST_ROWS_TIGHT = 8  # see _most_rows
+MOST_ROWS_FLOAT32 = 4  # each row is a product of its own
 BATCHED_FROM = 32
 MOST_ROWS_BATCHED = 64
+SCRATCH = 2 * KIB  # of shared memory, beside what is estimated
 TILE = 128  # columns of a weight tile of the batched kernel
 
 
@@ -249,7 +210,7 @@ def make_plan(
         one = _batched(hidden, batch, device, split)
         if one is not None:
             return plan(tuple(_at(one, layer, layer + 1) for layer in range(layers)))
-    sizes = (hidden, batch, dtype, device)
+    sizes = (hidden, batch, dtype, device, residual)
     launches: list[Launch] = []
     first = 0
     if inputs != hidden:
@@ -293,7 +254,13 @@ def _power_of_two(number: int) -> int:
 
 
 def _in_registers(
-    kernel: str, depth: int, hidden: int, batch: int, dtype: torch.dtype, device: Device
+    kernel: str,
+    depth: int,
+    hidden: int,
+    batch: int,
+    dtype: torch.dtype,
+    device: Device,
+    residual: bool,
 ) -> Launch | None:
     """Spread ``depth`` layers over the device with the fewest weights a program."""
     warps = WARPS
@@ -301,12 +268,11 @@ def _in_registers(
     K = max(_power_of_two(hidden), 16)
     warps = min(warps, K // 16) if dtype.itemsize == 2 else min(warps, K // 4)
     matrices = 2 if kernel == "stack" else 1
+    norm = residual and kernel == "stack"
+    rows = min(batch, _most_rows(K // warps, dtype, device, norm))
+    N = _power_of_two(rows)
     if dtype.itemsize == 2:
-        rows = min(batch, MOST_ROWS)
-        N = max(FEWEST_COLUMNS, _power_of_two(rows))
-    else:
-        rows = min(batch, MOST_ROWS_FLOAT32)
-        N = _power_of_two(rows)
+        N = max(FEWEST_COLUMNS, N)
     for units in (4, 8, 16):
         tile = 4 * units * K * dtype.itemsize
         launch = Launch(
@@ -319,8 +285,8 @@ def _in_registers(
             K=K,
             warps=warps,
             weight_bytes=matrices * tile,
-            # Weights pass through shared memory on their way to registers, once.
-            shared=matrices * tile,
+            # h (as high and low halves) and the products of all warps pass through it too.
+            shared=max(_staged(matrices * tile, dtype), 4 * N * (K + warps * 4 * units)) + SCRATCH,
         )
         if (
             hidden % units == 0
@@ -332,25 +298,49 @@ def _in_registers(
     return None
 
 
+def _staged(weights: int, dtype: torch.dtype) -> int:
+    """Bytes of shared memory through which ``weights`` bytes pass on their way to registers."""
+    return weights if dtype.itemsize == 2 else weights // 2
+
+
+def _most_rows(width: int, dtype: torch.dtype, device: Device, norm: bool) -> int:
+    """Rows of a launch whose warps multiply slices of ``width`` columns, ``norm`` their input."""
+    if dtype.itemsize == 4:
+        return MOST_ROWS_FLOAT32
+    # 16 rows spill: up to 160 bytes a thread for slices of 128 columns; on sm_80, 16 to 24 bytes
+    # for residual stacks (Triton 3.6).
+    tight = width > 64 or (norm and device.capability < 90)
+    return MOST_ROWS_TIGHT if tight else MOST_ROWS
+
+
 def _batched(hidden: int, batch: int, device: Device, split: bool) -> Launch | None:
     units = 16
     K = max(_power_of_two(hidden), TILE)
     tile = 4 * units * K * 2
-    rows = min(batch, MOST_ROWS_BATCHED)
-    N = max(BATCHED_FROM, _power_of_two(rows))
-    # Beside the weights, a tile of h on its way to the tensor cores, and the gates' sums.
-    staging = N * TILE * 2 * (2 if split else 1) + N * TILE * 2
-    launch = Launch("batched", (0, 1), hidden, rows, N, units, K, WARPS, tile, tile + staging)
-    fits = launch.programs <= device.multiprocessors and launch.shared <= device.shared
-    return launch if fits else None
+    most, warps = MOST_ROWS_BATCHED, WARPS
+    if split and K > 512 and device.capability < 100:
+        # On sm_90, 64 rows spill 224 bytes a thread or more; 32 rows spill 56 bytes with 8 warps
+        # (Triton 3.7) and none with 4.
+        most, warps = 32, 4
+    for limit in (most, BATCHED_FROM):
+        rows = min(batch, limit)
+        N = max(BATCHED_FROM, _power_of_two(rows))
+        # Beside the weights, a tile of h on its way to the tensor cores, and the gates' sums.
+        staging = N * TILE * 2 * (2 if split else 1) + N * TILE * 2
+        launch = Launch("batched", (0, 1), hidden, rows, N, units, K, warps, tile, tile + staging)
+        if launch.programs <= device.multiprocessors and launch.shared <= device.shared:
+            return launch
+    return None
 
 
 def _too_small(hidden: int, dtype: torch.dtype, device: Device) -> str:
     K = _power_of_two(hidden)
     need = 4 * hidden * K * dtype.itemsize
-    have = device.multiprocessors * MOST_IN_REGISTERS
+    room = MOST_IN_REGISTERS
+    while _staged(room, dtype) + SCRATCH > device.shared:
+        room //= 2
     return (
         f"one layer's W_hh takes {_size(need)} of registers, and {device.name} has room for "
-        f"{_size(have)} ({device.multiprocessors} multiprocessors, "
-        f"{_size(MOST_IN_REGISTERS)} each)"
+        f"{_size(device.multiprocessors * room)} ({device.multiprocessors} multiprocessors, "
+        f"{_size(room)} each)"
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from persistent_lstm import DEVICES, Device, LSTMError, Plan
-from persistent_lstm.plan import device_of
+from persistent_lstm.devices import device_of
 from persistent_lstm.timing import LaunchTimes, LayerTimes, Spread, by_layer, record
 
 from ..errors import ProfileError

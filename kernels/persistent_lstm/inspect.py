@@ -1,0 +1,254 @@
+"""``python -m persistent_lstm.inspect``: compile plans ahead of time and show where weights live.
+
+Exits with 1 when anything is not proven, with 2 when it cannot look. It needs Triton, no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from ._kernels import require_triton
+from .devices import DEVICES
+from .plan import Plan, make_plan
+from .residency import Residency, residency
+from .types import LSTMError
+
+__all__ = ["main"]
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+COLUMNS = "{:<8}{:<9}{:<44}{:<24}{:>5}{:>6}{:>9}{:>7}  {}"
+
+
+class Case(NamedTuple):
+    """What to plan and compile."""
+
+    device: str
+    layers: int
+    hidden: int
+    batch: int
+    dtype: torch.dtype = torch.bfloat16
+    residual: bool = False
+    split: bool = True
+    ragged: bool = True
+
+    @property
+    def plan(self) -> Plan:
+        """The plan for it."""
+        return make_plan(
+            *(self.layers, self.hidden, self.batch, self.dtype, DEVICES[self.device]),
+            residual=self.residual,
+            split=self.split,
+        )
+
+    def __str__(self) -> str:
+        words = [
+            f"{self.layers}x{self.hidden} B={self.batch}",
+            str(self.dtype).removeprefix("torch."),
+            *(["residual"] if self.residual else []),
+            *([] if self.split or self.dtype == torch.float32 else ["rounded"]),
+            *(["ragged"] if self.ragged else []),
+        ]
+        return " ".join(words)
+
+
+def standard_cases(device: str, *, quick: bool = False) -> Iterator[Case]:
+    """Yield what a release must show for a device; ``quick``: what every change must."""
+    switches = (True, False)
+    if quick:
+        yield Case(device, 4, 512, 1, residual=True)
+        yield Case(device, 4, 512, 16, residual=True)
+        yield Case(device, 1, 1024, 8)
+        yield Case(device, 1, 1024, 64)
+        return
+    for batch in (1, 8, 16):
+        for residual in switches:
+            for split in switches:
+                for ragged in switches:
+                    yield Case(
+                        *(device, 4, 512, batch),
+                        residual=residual,
+                        split=split,
+                        ragged=ragged,
+                    )
+        yield Case(device, 4, 512, batch, torch.float16, residual=True)
+        yield Case(device, 3, 512, batch, residual=True)
+        for split in switches:
+            yield Case(device, 1, 1024, batch, split=split)
+    for batch in (1, 8):
+        yield Case(device, 4, 512, batch, torch.float32, residual=True)
+        yield Case(device, 1, 1024, batch, torch.float16)
+        yield Case(device, 1, 1024, batch, torch.float32)
+    for batch in (32, 64):
+        for hidden in (512, 1024):
+            for split in switches:
+                yield Case(device, 1, hidden, batch, split=split)
+            yield Case(device, 1, hidden, batch, torch.float16)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    # The interpreter's kernels cannot be compiled; it must go before Triton is imported.
+    os.environ.pop("TRITON_INTERPRET", None)
+    try:
+        require_triton()
+        cases = list(_cases(options))
+        if options.sass:
+            return _show_sass(cases)
+        return _show_table(cases, as_json=options.json)
+    except LSTMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    def numbers(text: str) -> list[int]:
+        values = [int(part) for part in text.split(",")]
+        if min(values) < 1:
+            raise ValueError
+        return values
+
+    parser = argparse.ArgumentParser(
+        prog="python -m persistent_lstm.inspect",
+        description="Compile plans ahead of time and show whether the weights stay on chip.",
+        epilog="Without sizes it goes through the standard set. Lists are separated by commas.",
+    )
+    parser.add_argument(
+        "--for",
+        dest="devices",
+        default="h200,a100,rtx4090,b200",
+        metavar="DEVICES",
+        help=f"GPUs to compile for, of {', '.join(DEVICES)} (default: %(default)s)",
+    )
+    sizes = parser.add_argument_group("sizes")
+    for name, meaning in (("L", "layers"), ("H", "hidden sizes"), ("B", "batch sizes")):
+        sizes.add_argument(f"-{name}", type=numbers, help=meaning)
+    sizes.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="of the weights")
+    kind = sizes.add_mutually_exclusive_group()
+    kind.add_argument("--residual", action="store_true", help="a residual stack")
+    kind.add_argument("--plain", action="store_true", help="a plain stack (default)")
+    sizes.add_argument("--rounded", action="store_true", help="h rounded to 16 bits in products")
+    sizes.add_argument("--ragged", action="store_true", help="rows of different lengths")
+    parser.add_argument("--quick", action="store_true", help="a few cells of the standard set")
+    show = parser.add_mutually_exclusive_group()
+    show.add_argument("--sass", action="store_true", help="print the time loop's machine code")
+    show.add_argument("--json", action="store_true", help="print one JSON list")
+    return parser
+
+
+def _cases(options: argparse.Namespace) -> Iterator[Case]:
+    devices = options.devices.lower().split(",")
+    for device in devices:
+        if device not in DEVICES:
+            raise LSTMError(f"unknown device {device!r}: choose from {', '.join(DEVICES)}")
+    sized = options.L or options.H or options.B or options.sass
+    for device in devices[:1] if options.sass else devices:
+        if not sized:
+            yield from standard_cases(device, quick=options.quick)
+            continue
+        for layers in options.L or [4]:
+            for hidden in options.H or [512]:
+                for batch in options.B or [1]:
+                    yield Case(
+                        *(device, layers, hidden, batch, DTYPES[options.dtype]),
+                        residual=options.residual,
+                        split=not options.rounded,
+                        ragged=options.ragged,
+                    )
+
+
+def _residencies(case: Case) -> list[Residency]:
+    """One of each kernel that differs: launches that differ only in their layers are the same."""
+    kernels = {(one.kernel, one.units, one.rows): one for one in case.plan.launches}
+    return [residency(case.plan, one, ragged=case.ragged) for one in kernels.values()]
+
+
+def _show_table(cases: Iterable[Case], *, as_json: bool) -> int:
+    rows: list[dict[str, Any]] = []
+    failed = 0
+    if not as_json:
+        print(
+            COLUMNS.format(
+                *("target", "GPU", "case", "kernel", "regs", "spill", "shared", "loads"),
+                "weights a program",
+            )
+        )
+    for case in cases:
+        plan = case.plan
+        if not plan.fits and not as_json:
+            print(
+                f"{f'sm_{plan.device.capability}':<8}{case.device:<9}{case!s:<44}"
+                f"does not fit, torch runs it: {plan.reason}"
+            )
+        for found in _residencies(case):
+            failed += bool(found.problems)
+            rows.append(_row(case, found))
+            if not as_json:
+                print(_line(case, found), flush=True)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        version = f", Triton {rows[0]['triton']}" if rows else ""
+        print(f"{len(rows)} kernels{version}: {failed or 'none'} not proven")
+        print("loads: of weights, inside the time loop; spill and shared: bytes")
+    return int(failed > 0)
+
+
+def _line(case: Case, found: Residency) -> str:
+    launch, code = found.launch, found.code
+    kernel = f"{launch.kernel} U={launch.units} rows={launch.rows}"
+    where = "shared memory" if launch.kernel == "batched" else "registers"
+    proof = "; ".join(found.problems) or f"{launch.weight_bytes} in {where}, resident"
+    return COLUMNS.format(
+        *(f"sm_{code.target}", case.device, str(case), kernel),
+        *(code.registers, code.spill, code.shared, code.weight_loads_in_loop, proof),
+    )
+
+
+def _row(case: Case, found: Residency) -> dict[str, Any]:
+    code, launch = found.code, found.launch
+    return {
+        "case": str(case),
+        "device": case.device,
+        "target": code.target,
+        "triton": code.triton,
+        "kernel": launch.kernel,
+        "units": launch.units,
+        "rows": launch.rows,
+        "registers": code.registers,
+        "spill": code.spill,
+        "shared": code.shared,
+        "shared_planned": launch.shared,
+        "weight_bytes": launch.weight_bytes,
+        "weight_loads_in_loop": code.weight_loads_in_loop,
+        "loaded_before": code.loaded_before,
+        "kept": code.kept,
+        "counts": code.counts,
+        "problems": list(found.problems),
+    }
+
+
+def _show_sass(cases: list[Case]) -> int:
+    case = cases[0]
+    print(case.plan)
+    if not case.plan.fits:
+        return 1
+    found = _residencies(case)[0]
+    print(f"\ntime loop of launch 1 on sm_{found.code.target}, Triton {found.code.triton}:")
+    for one in found.code.loop:
+        note = one.note
+        print(f"  {one.text:<64}{'; ' + note if note else ''}".rstrip())
+    counts = ", ".join(f"{count} {name}" for name, count in found.code.counts.items())
+    print(f"\n{counts}\n{_line(case, found)}")
+    return int(bool(found.problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
