@@ -17,7 +17,7 @@ import torch
 from ._kernels import require_triton
 from .devices import DEVICES
 from .plan import Plan, make_plan
-from .residency import Residency, residency
+from .residency import Residency, residencies
 from .types import LSTMError
 
 __all__ = ["main"]
@@ -164,12 +164,6 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
                     )
 
 
-def _residencies(case: Case) -> list[Residency]:
-    """One of each kernel that differs: launches that differ only in their layers are the same."""
-    kernels = {(one.kernel, one.units, one.rows): one for one in case.plan.launches}
-    return [residency(case.plan, one, ragged=case.ragged) for one in kernels.values()]
-
-
 def _show_table(cases: Iterable[Case], *, as_json: bool) -> int:
     rows: list[dict[str, Any]] = []
     failed = 0
@@ -187,7 +181,7 @@ def _show_table(cases: Iterable[Case], *, as_json: bool) -> int:
                 f"{f'sm_{plan.device.capability}':<8}{case.device:<9}{case!s:<44}"
                 f"does not fit, torch runs it: {plan.reason}"
             )
-        for found in _residencies(case):
+        for found in residencies(case.plan, ragged=case.ragged):
             failed += bool(found.problems)
             rows.append(_row(case, found))
             if not as_json:
@@ -240,7 +234,7 @@ def _show_sass(cases: list[Case]) -> int:
     print(case.plan)
     if not case.plan.fits:
         return 1
-    found = _residencies(case)[0]
+    found = residencies(case.plan, ragged=case.ragged)[0]
     print(f"\ntime loop of launch 1 on sm_{found.code.target}, Triton {found.code.triton}:")
     for one in found.code.loop:
         note = one.note

@@ -25,7 +25,7 @@ from .devices import Device
 from .plan import Launch, Plan
 from .types import LSTMError
 
-__all__ = ["MachineCode", "Residency", "compile_ahead", "problems", "residency"]
+__all__ = ["MachineCode", "Residency", "compile_ahead", "problems", "residencies", "residency"]
 
 REGISTER_BYTES = 4
 USAGE = re.compile(r"REG:(\d+) STACK:(\d+)")
@@ -97,6 +97,15 @@ class Residency:
     code: MachineCode
     problems: tuple[str, ...]
 
+    def __str__(self) -> str:
+        code = self.code
+        proof = "; ".join(self.problems) or "weights resident"
+        return (
+            f"{self.launch.kernel} kernel compiled for sm_{code.target} by Triton {code.triton}: "
+            f"{code.registers} registers, {code.spill} bytes spilled, {code.shared} of shared "
+            f"memory, {code.weight_loads_in_loop} loads of weights in the time loop: {proof}"
+        )
+
 
 def residency(
     plan: Plan, launch: Launch, *, ragged: bool = False, timed: bool = False
@@ -111,6 +120,15 @@ def residency(
         plan.device.capability,
     )
     return Residency(plan, launch, ragged, code, tuple(problems(code, launch, plan.device)))
+
+
+def residencies(plan: Plan, *, ragged: bool = False) -> list[Residency]:
+    """Return one of each kernel of a plan: launches that differ only in their layers are the same.
+
+    Raises LSTMError without Triton or under its interpreter.
+    """
+    kernels = {(one.kernel, one.units, one.rows): one for one in plan.launches}
+    return [residency(plan, one, ragged=ragged) for one in kernels.values()]
 
 
 def problems(code: MachineCode, launch: Launch, device: Device) -> list[str]:

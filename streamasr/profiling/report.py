@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from persistent_lstm import Plan
+from persistent_lstm import LSTMError, Plan
 from persistent_lstm.timing import LayerTimes
 from rich.table import Table
 from rich.text import Text
@@ -53,8 +53,14 @@ def notes(profile: Profile) -> Iterator[str]:
 
 
 def plan_text(plan: Plan) -> str:
-    """Return the plan, as it is shown before anything is measured."""
-    return str(plan)
+    """Return the plan and what the compiler makes of it, shown before anything is measured."""
+    from persistent_lstm.residency import residencies
+
+    try:
+        compiled = [f"  {found}" for found in residencies(plan)]
+    except LSTMError as error:
+        compiled = [f"  not compiled: {error}"]
+    return "\n".join([str(plan), *compiled])
 
 
 def _label(row: Row, cell: Cell) -> Text:

@@ -40,6 +40,7 @@ def test_quiet_leaves_only_the_object(run):
 def test_the_plan_of_a_named_gpu(run):
     done = run("profile", *QUICK, "--for", "A100", "--backends", "torch-cpu", "-H", 512)
     assert "1 x 512 residual LSTM, bfloat16, batch 1, on A100" in done.err
+    assert "not compiled: kernels cannot be compiled while TRITON_INTERPRET is set" in done.err
     done = run("profile", *QUICK, "--for", "l4", "--backends", "torch-cpu", "-H", 24)
     assert "does not fit: H = 24 is no multiple of 16" in done.err
 
