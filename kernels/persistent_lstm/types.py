@@ -103,8 +103,8 @@ def check_lengths(lengths: Tensor, steps: int, batch: int) -> Tensor:
     """Return ``lengths (batch,)`` of rows, or raise LSTMError if they are not in [0, steps]."""
     if tuple(lengths.shape) != (batch,) or lengths.is_floating_point():
         raise LSTMError(
-            f"lengths must be {batch} integers, one a row, got {lengths.dtype} of shape "
-            f"{tuple(lengths.shape)}"
+            f"lengths must be integers of shape ({batch},), one a row, got {lengths.dtype} of "
+            f"shape {tuple(lengths.shape)}"
         )
     # Looking at values on a GPU would wait for it; there they are clamped.
     if lengths.device.type != "cuda" and lengths.numel():
