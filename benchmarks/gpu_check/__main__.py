@@ -86,13 +86,11 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("scripts/gpu_check needs an NVIDIA GPU, and torch sees none here")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    from streamasr.profiling import environment
-
     gpu = torch.cuda.get_device_name().removeprefix("NVIDIA ").replace(" ", "-").lower()
     now = datetime.now(UTC)
     options.out.mkdir(parents=True, exist_ok=True)
     stem = options.out / f"{gpu}-{now:%Y-%m-%d}"
-    results: dict[str, Any] = {"time": now.isoformat(), **environment()}
+    results: dict[str, Any] = {"time": now.isoformat(), **_environment()}
     say(json.dumps(results))
 
     if "correctness" in options.only:
@@ -122,6 +120,17 @@ def main() -> None:
     say(f"wrote {path}")
     parts = [part for value in results.values() for part in _parts(value)]
     sys.exit(0 if all(part["ok"] for part in parts) else 1)
+
+
+def _environment() -> dict[str, Any]:
+    """Device, versions and commit; less of it where only the kernels' own needs are installed."""
+    try:
+        from streamasr.profiling import environment
+    except ModuleNotFoundError as error:
+        say(f"{error}: benchmark and chunks need streamasr's dependencies (pip install .)")
+        versions = {"torch": torch.__version__, "python": sys.version.split()[0]}
+        return {"device": torch.cuda.get_device_name(), "versions": versions, "commit": None}
+    return environment()
 
 
 def _whole_chunks() -> dict[str, Any]:
