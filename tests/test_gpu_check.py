@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import persistent_lstm._launch
 import persistent_lstm.functional
 import pytest
 import torch
 
+import streamasr.profiling
+from benchmarks.gpu_check import __main__ as command
 from benchmarks.gpu_check import correctness
+from benchmarks.gpu_check.chunk import chunk_latency
 
 from .persistent_lstm.cogrid import scheduled
 
@@ -50,3 +55,33 @@ def test_wrong_kernels_fail(here, case, monkeypatch):
 def test_nan_never_passes():
     nan = torch.tensor([float("nan"), 1.0])
     assert correctness.relative_error(nan, torch.ones(2)) == float("inf")
+
+
+def test_the_benchmark_and_its_plot(monkeypatch, tmp_path):
+    cell = streamasr.profiling.Cell
+    monkeypatch.setattr(streamasr.profiling, "Cell", lambda *sizes: cell(1, 16, 1, 1, *sizes[4:]))
+    found = command.attempt("benchmark", lambda: command.benchmark(0.01, tmp_path / "a.png"))
+    assert found["ok"], found
+    assert {row["backend"] for row in found["rows"]} >= {"torch-eager"}
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_chunks_are_timed_and_say_the_same():
+    found = chunk_latency("torch", 320, rounds=1)
+    assert found["chunks"] > 50
+    assert 0 < found["ms"]["p50"] <= found["ms"]["p99"]
+    assert found["texts"]["waiting"]
+
+
+def test_a_part_that_fails_is_part_of_the_results(capsys):
+    found = command.attempt("broken", lambda: {}["nothing"])
+    assert found["ok"] is False
+    assert found["error"] == "KeyError: 'nothing'"
+    assert "WRONG" in capsys.readouterr().err
+
+
+def test_the_environment_is_known_even_without_streamasr(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA Toy")
+    assert {"device", "versions", "commit"} == command._environment().keys()
+    monkeypatch.setitem(sys.modules, "streamasr.profiling.environment", None)
+    assert command._environment()["device"] == "NVIDIA Toy"

@@ -62,7 +62,7 @@ def benchmark(seconds: float, picture: Path) -> dict[str, Any]:
         Cell(4, 512, 1, 32, "float32", False),
     ]
     backends = [name for name in backends_here() if "cpu" not in name]
-    found = profile(Settings(cells, backends, repeat=2000, seconds=seconds))
+    found = profile(Settings(cells, backends, repeat=2000, seconds=seconds), say)
     plot_latency(found, cells, picture)
     return {**found.as_dict(), "ok": True}
 
@@ -125,7 +125,7 @@ def main() -> None:
 def _environment() -> dict[str, Any]:
     """Device, versions and commit; less of it where only the kernels' own needs are installed."""
     try:
-        from streamasr.profiling import environment
+        from streamasr.profiling.environment import environment
     except ModuleNotFoundError as error:
         say(f"{error}: benchmark and chunks need streamasr's dependencies (pip install .)")
         versions = {"torch": torch.__version__, "python": sys.version.split()[0]}
