@@ -101,16 +101,16 @@ def _as_samples(samples: ArrayLike, heard: int, rate: int) -> torch.Tensor:
     return values
 
 
-def _placed(model: AcousticModel, device: torch.device) -> AcousticModel:
-    """Return the model on ``device``; on a GPU with 16-bit LSTM weights if that loses nothing.
+def _placed(model: AcousticModel, device: torch.device, backend: str) -> AcousticModel:
+    """Return the model on ``device``; for the kernels with 16-bit LSTM weights if none is lost.
 
-    Bundles store float16, so it usually does, and the persistent kernels then run the whole stack
-    in one launch.
+    Bundles store float16, so none usually is, and the whole stack then fits one launch.
     """
     if device.type == "cpu":
         return model
     model = copy.deepcopy(model).to(device)
-    if all(torch.equal(w.half().float(), w.float()) for w in model.lstm.parameters()):
+    exact = all(torch.equal(w.half().float(), w.float()) for w in model.lstm.parameters())
+    if backend != "torch" and exact:
         model.lstm.half()
     return model
 
@@ -146,7 +146,7 @@ class Recognizer:
         device: str | torch.device | None = None,
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._model = _placed(bundle.model, self.device)
+        self._model = _placed(bundle.model, self.device, backend)
         weights = self._model.lstm.weights
         try:
             self.backend, self.backend_reason = choose_backend(backend, weights, residual=True)

@@ -70,16 +70,15 @@ def _pack(launch: Launch, weights: Sequence[LayerWeights]) -> _Packed:
 _cache: MutableMapping[Tensor, dict[Any, Any]] = WeakIdKeyDictionary()
 
 
-def _packed(plan: Plan, weights: Sequence[LayerWeights]) -> list[_Packed]:
-    """Pack once for each set of weights and plan, again when a weight has changed."""
+def _packed(launch: Launch, weights: Sequence[LayerWeights]) -> _Packed:
+    """Pack once, again when a weight has changed; launches for any number of rows share it."""
     state = [(t.data_ptr(), 0 if t.is_inference() else t._version) for w in weights for t in w]
+    key = (launch.kernel, launch.layers, launch.units, launch.K, launch.warps)
     of_weights = _cache.setdefault(weights[0].w_hh, {})
-    found = of_weights.get(plan.launches)
-    if found is None or found[0] != state:
+    if key not in of_weights or of_weights[key][0] != state:
         with torch.no_grad():
-            found = (state, [_pack(launch, weights) for launch in plan.launches])
-        of_weights[plan.launches] = found
-    packed: list[_Packed] = found[1]
+            of_weights[key] = (state, _pack(launch, weights))
+    packed: _Packed = of_weights[key][1]
     return packed
 
 
@@ -99,7 +98,7 @@ def run_plan(
     launch recorded, see ``timing``.
     """
     raise_pending_error(x.device)
-    packed = _packed(plan, weights)
+    packed = [_packed(launch, weights) for launch in plan.launches]
     longest = max(1, BUFFER_BYTES // (plan.layers * plan.hidden * min(plan.batch, 64) * 8))
     outputs = []
     for start in range(0, x.shape[0], longest):

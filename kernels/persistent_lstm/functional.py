@@ -164,7 +164,7 @@ def _ragged(
     """Run piece by piece, each with the rows that reach its end."""
     y = x.new_zeros(*x.shape[:2], weights[0].w_hh.shape[1])
     h, C = state.h.clone(), state.C.clone()
-    lengths = lengths.to(x.device)
+    lengths = lengths.to(x.device).clamp(0, x.shape[0])
     start = 0
     for end in torch.unique(lengths).tolist():
         rows = (lengths >= end).nonzero()[:, 0]

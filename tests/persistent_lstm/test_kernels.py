@@ -258,6 +258,21 @@ def test_changed_weights_are_packed_again():
     assert relative_error(second, lstm_reference(x, weights, state)[0]) <= case.tolerance
 
 
+def test_weights_are_packed_once_for_any_number_of_rows(monkeypatch):
+    calls = []
+    pack = persistent_lstm._launch._pack
+    monkeypatch.setattr(
+        persistent_lstm._launch, "_pack", lambda *given: calls.append(1) or pack(*given)
+    )
+    case = replace(CASES["residual"], T=1)
+    weights = case.weights()
+    for rows in (1, 2, 3, 9, 2):
+        x, state = replace(case, B=rows).input()
+        with scheduled():
+            run_plan(replace(case, B=rows).plan, x, weights, state)
+    assert len(calls) == len(case.plan.launches)
+
+
 def test_lstm_takes_the_kernels_where_they_fit(toy_gpu):
     case = CASES["residual"]
     x, state = case.input()
