@@ -4,7 +4,7 @@
     python benchmarks/peer.py dev.tsv --limit 60
 
 pocketsphinx decodes whole utterances with its own US English models and a trigram language model;
-streamasr streams in chunks, greedily, with none. Start-up is apart for both. The last line on
+streamasr streams in chunks. Start-up is apart for both. The last line on
 stdout is JSON.
 """
 
@@ -28,7 +28,8 @@ from streamasr.manifest import Utterance, read_manifest
 from streamasr.scoring import count_errors
 
 
-def _pocketsphinx(utterances: list[Utterance]) -> dict[str, float]:
+def pocketsphinx(utterances: list[Utterance]) -> dict[str, float]:
+    """Return error rates and RTF of pocketsphinx, start-up apart."""
     from pocketsphinx import Decoder
 
     decoder = Decoder(samprate=16_000)
@@ -61,7 +62,7 @@ def main(
     ours = evaluate(recognizer, utterances, chunk_ms=chunk_ms)
     results: dict[str, Any] = {
         "streamasr": {"wer": ours.counts.wer, "cer": ours.counts.cer, "rtf": ours.rtf},
-        "pocketsphinx": _pocketsphinx(utterances),
+        "pocketsphinx": pocketsphinx(utterances),
     }
     for name, figures in results.items():
         print(f"{name:14} " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,20 @@ from persistent_lstm import LSTMError, LSTMState, choose_backend, raise_pending_
 
 from .audio import open_audio
 from .decoding import (
+    BeamDecoder,
     BeamMissing,
     BeamState,
     Decoder,
     GreedyDecoder,
     GreedyState,
+    Hotword,
     has_beam,
     load_beam,
 )
 from .errors import AudioError, ModelError
 from .frontend import Frontend, FrontendState
 from .model import AcousticModel, Bundle, load_bundle
-from .transcript import Transcript, Word
+from .transcript import Alternative, Transcript, Word
 
 __all__ = ["DEFAULT_CHUNK_MS", "Recognizer", "Stream", "StreamState", "Timings", "rechunk"]
 
@@ -115,23 +117,47 @@ def _placed(model: AcousticModel, device: torch.device, backend: str) -> Acousti
     return model
 
 
-def _decoder_of(bundle: Bundle, name: str) -> tuple[str, str, Decoder[Any]]:
-    """Return the decoder's name, why it was taken, and the decoder."""
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """A decoder, why it was taken, and the part of the log-posteriors that it reads."""
+
+    name: str
+    reason: str
+    decoder: Decoder[Any]
+    part: slice
+
+
+def _decoder_of(
+    bundle: Bundle, name: str, hotwords: Sequence[Hotword] = (), nbest: int = 1
+) -> _Chosen:
+    if nbest < 1:
+        raise ModelError(f"nbest must be at least 1, not {nbest}")
     step_seconds = bundle.config.frontend.step_seconds
-    greedy = GreedyDecoder(bundle.tokens, step_seconds)
+
+    def greedy(reason: str) -> _Chosen:
+        part = slice(0, len(bundle.tokens))
+        return _Chosen("greedy", reason, GreedyDecoder(bundle.tokens, step_seconds), part)
+
+    def beam(reason: str) -> _Chosen:
+        decoder = load_beam(
+            bundle.folder, bundle.spelling_tokens, step_seconds, hotwords=hotwords, nbest=nbest
+        )
+        return _Chosen("beam", reason, decoder, bundle.spelling_part)
+
+    if name == "beam" or (name == "auto" and (hotwords or nbest > 1)):
+        return beam("asked for")
     if name == "greedy":
-        return "greedy", "asked for", greedy
-    if name == "beam":
-        return "beam", "asked for", load_beam(bundle.folder, bundle.tokens, step_seconds)
+        if hotwords or nbest > 1:
+            raise ModelError("hotwords and nbest need the beam search: --decoder beam")
+        return greedy("asked for")
     if name != "auto":
         raise ModelError(f"unknown decoder {name!r}: choose auto, greedy or beam")
     if not has_beam(bundle.folder):
-        return "greedy", "the model has no language model", greedy
+        return greedy("the model has no language model")
     try:
-        beam = load_beam(bundle.folder, bundle.tokens, step_seconds)
+        return beam("the model's language model")
     except BeamMissing as error:
-        return "greedy", str(error), greedy
-    return "beam", "the model's language model", beam
+        return greedy(str(error))
 
 
 class Recognizer:
@@ -143,6 +169,8 @@ class Recognizer:
         *,
         backend: str = "auto",
         decoder: str = "auto",
+        hotwords: Sequence[Hotword] = (),
+        nbest: int = 1,
         device: str | torch.device | None = None,
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -152,11 +180,17 @@ class Recognizer:
             self.backend, self.backend_reason = choose_backend(backend, weights, residual=True)
         except LSTMError as error:
             raise ModelError(str(error)) from error
+        self.bundle = bundle
         self.config = bundle.config
         self.sample_rate = bundle.config.frontend.sample_rate
         self.fingerprint = bundle.fingerprint
         self._frontend = Frontend(bundle.config.frontend)
-        self.decoder, self.decoder_reason, self._decoder = _decoder_of(bundle, decoder)
+        chosen = _decoder_of(bundle, decoder, hotwords, nbest)
+        self.decoder, self.decoder_reason = chosen.name, chosen.reason
+        self._decoder, self._part = chosen.decoder, chosen.part
+        self.unusable_hotwords: Sequence[tuple[Hotword, str]] = (
+            chosen.decoder.unusable_hotwords if isinstance(chosen.decoder, BeamDecoder) else ()
+        )
 
     @classmethod
     def from_pretrained(
@@ -165,6 +199,8 @@ class Recognizer:
         *,
         backend: str = "auto",
         decoder: str = "auto",
+        hotwords: Sequence[Hotword] = (),
+        nbest: int = 1,
         device: str | torch.device | None = None,
     ) -> Recognizer:
         """Load a model folder, or the bundled English model; raises ModelError.
@@ -173,10 +209,20 @@ class Recognizer:
             backend: what runs the LSTM, one of ``persistent_lstm.BACKENDS``.
             decoder: ``beam`` (with the model folder's language model), ``greedy``, or ``auto``:
                 beam where there is one.
+            hotwords: phrases that the beam search shall prefer; those that cannot be used are in
+                ``unusable_hotwords``, each with the reason.
+            nbest: how many readings a transcript shall offer.
             device: where the model runs; a GPU, if there is one, when None.
         """
         bundle = load_bundle(PRETRAINED if folder is None else Path(folder))
-        return cls(bundle, backend=backend, decoder=decoder, device=device)
+        return cls(
+            bundle,
+            backend=backend,
+            decoder=decoder,
+            hotwords=hotwords,
+            nbest=nbest,
+            device=device,
+        )
 
     def initial_state(self) -> StreamState:
         """Return the state of a listener who has heard nothing."""
@@ -190,12 +236,12 @@ class Recognizer:
     def log_probs(
         self, samples: torch.Tensor, state: StreamState, timings: Timings | None = None
     ) -> tuple[torch.Tensor, StreamState]:
-        """Return ``(T, V)`` log-posteriors of the timesteps that ``samples (n,)`` complete."""
+        """Return ``(T, V + P)`` log-posteriors of the timesteps that ``samples (n,)`` complete."""
         timings = timings or Timings()
         with timings.stage("frontend"):
             frames, frontend = self._frontend(samples, state.frontend)
         lstm = state.lstm
-        log_probs = frames.new_zeros(0, self.config.model.vocab_size)
+        log_probs = frames.new_zeros(0, self.config.model.output_size)
         if len(frames):
             with timings.stage("lstm"):
                 batch, lstm = self._model(
@@ -213,8 +259,9 @@ class Recognizer:
         timings = timings or Timings()
         log_probs, state = self.log_probs(samples, state, timings)
         with timings.stage("decoder"):
-            words, decoder = self._decoder(log_probs, state.decoder)
-        return words, StreamState(state.frontend, state.lstm, decoder, state.samples)
+            words, decoder = self._decoder(log_probs[:, self._part], state.decoder)
+        after = StreamState(state.frontend, state.lstm, decoder, state.samples)
+        return self._as_said(words), after
 
     def finish(
         self, state: StreamState, timings: Timings | None = None
@@ -223,13 +270,34 @@ class Recognizer:
         if state.samples == 0:
             return [], state
         heard = state.samples
-        words, state = self.advance(self._frontend.tail(), state, timings)
+        words, state = self.advance(self.closing_silence(), state, timings)
         last, decoder = self._decoder.finish(state.decoder)
-        return [*words, *last], StreamState(state.frontend, state.lstm, decoder, heard)
+        after = StreamState(state.frontend, state.lstm, decoder, heard)
+        return [*words, *self._as_said(last)], after
+
+    def closing_silence(self) -> torch.Tensor:
+        """Return the samples after the last one that let the model finish its last word."""
+        return self._frontend.tail()
 
     def partial(self, state: StreamState) -> list[Word]:
         """Return the words that have begun and may still change."""
-        return self._decoder.partial(state.decoder)
+        return self._as_said(self._decoder.partial(state.decoder))
+
+    def _as_said(self, words: list[Word]) -> list[Word]:
+        """Put words where they were said: the model answers a little later."""
+        delay = self.config.delay_seconds
+        if not delay:
+            return words
+        return [
+            replace(word, start=max(0.0, word.start - delay), end=max(0.0, word.end - delay))
+            for word in words
+        ]
+
+    def alternatives(self, state: StreamState) -> tuple[Alternative, ...]:
+        """Return the best readings of what is final, if more than one was asked for."""
+        if isinstance(self._decoder, BeamDecoder) and isinstance(state.decoder, BeamState):
+            return self._decoder.alternatives(state.decoder)
+        return ()
 
     def stream(self, timings: Timings | None = None) -> Stream:
         """Return a new listener."""
@@ -291,12 +359,14 @@ class Stream:
             words, self.state = self._recognizer.finish(self.state, self._timings)
             self._words += words
             self._finished = True
-        return self._transcript([])
+        return self._transcript([], self._recognizer.alternatives(self.state))
 
-    def _transcript(self, more: list[Word]) -> Transcript:
+    def _transcript(
+        self, more: list[Word], alternatives: tuple[Alternative, ...] = ()
+    ) -> Transcript:
         duration = self.state.samples / self._recognizer.sample_rate
         words = (_within(word, duration) for word in [*self._words, *more])
-        return Transcript(tuple(words), duration)
+        return Transcript(tuple(words), duration, alternatives)
 
 
 def _within(word: Word, duration: float) -> Word:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Transcript", "Word"]
+__all__ = ["Alternative", "Transcript", "Word"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,23 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """A reading of a whole recording; ``score`` is its logarithmic weight in the beam search."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
-    """The words of one recording and how long the recording was, in seconds."""
+    """The words of one recording and how long the recording was, in seconds.
+
+    ``alternatives`` are its best readings, the best first, if more than one was asked for.
+    """
 
     words: tuple[Word, ...] = ()
     duration: float = 0.0
+    alternatives: tuple[Alternative, ...] = ()
 
     @property
     def text(self) -> str:

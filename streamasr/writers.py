@@ -51,7 +51,7 @@ class TranscriptWriter(ABC):
 
 
 class TxtWriter(TranscriptWriter):
-    """The text on one line.
+    """The text on one line; several readings on as many lines, each behind its score and a tab.
 
     A recording in which nothing was said gives an empty line: one line a recording, so the lines
     of several recordings on stdout stay in step with the command's arguments.
@@ -62,6 +62,9 @@ class TxtWriter(TranscriptWriter):
 
     def render(self, transcript: Transcript, *, source: str) -> str:  # noqa: ARG002
         """Return the text and a newline."""
+        if transcript.alternatives:
+            lines = (f"{a.score:.2f}\t{one_line(a.text)}\n" for a in transcript.alternatives)
+            return "".join(lines)
         return one_line(transcript.text) + "\n"
 
 
@@ -72,6 +75,8 @@ class JsonWriter(TranscriptWriter):
     - ``duration``: of the recording, in seconds
     - ``language``: ``"en"``
     - ``source``: the recording's name; bytes that are not UTF-8 become ``?``
+    - ``alternatives``: the best readings, if more than one was asked for, each with ``text`` and
+      ``score``
     - ``segments``: the runs of words with no pause over ``cues.MAX_GAP`` seconds, each with
 
       - ``id``: its index, from 0
@@ -105,7 +110,7 @@ class JsonWriter(TranscriptWriter):
             }
             for index, segment in enumerate(split_at_pauses(transcript.words))
         ]
-        document = {
+        document: dict[str, object] = {
             "text": one_line(transcript.text),
             "duration": round(transcript.duration, 3),
             "language": "en",
@@ -113,6 +118,11 @@ class JsonWriter(TranscriptWriter):
             "source": source.encode("utf-8", "replace").decode("utf-8"),
             "segments": segments,
         }
+        if transcript.alternatives:
+            document["alternatives"] = [
+                {"text": one_line(a.text), "score": round(a.score, 3)}
+                for a in transcript.alternatives
+            ]
         return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr import ModelError, Recognizer
-from streamasr.decoding.beam import BeamConfig, BeamDecoder, Lexicon, load_beam
+from streamasr.decoding import BeamConfig, BeamDecoder, Lexicon, load_beam
 from streamasr.model import Tokens
 
 from .conftest import save_tiny
@@ -32,7 +32,7 @@ ngram 2=6
 -2.0\t<unk>
 -0.8\ti\t-0.3
 -0.8\tthe\t-0.3
--0.8\tsee\t-0.3
+-0.81\tsee\t-0.3
 -0.8\tsea\t-0.3
 -1.0\tcats\t-0.3
 
@@ -172,3 +172,69 @@ def test_what_is_missing_or_damaged_is_one_line(tiny_folder, tmp_path):
     (tmp_path / "lm.bin").write_text(ARPA)
     with pytest.raises(ModelError, match=r"'naïve' has 'ï', which is no token"):
         Lexicon(tmp_path, TOKENS)
+
+
+PHONES = Tokens.phones()
+
+
+def spoken(phones: str, *, held: int = 2) -> torch.Tensor:
+    """Each phone ``held`` timesteps, ``_`` the blank, without a blank between words."""
+    logits = torch.zeros(held * len(phones.split()), len(PHONES))
+    for place, phone in enumerate(phones.split()):
+        token = PHONES.blank if phone == "_" else PHONES.encode([phone])[0]
+        logits[held * place : held * (place + 1), token] = 8
+    return logits.log_softmax(-1)
+
+
+@pytest.fixture(scope="session")
+def phone_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("phones")
+    (folder / "lm.bin").write_text(ARPA, encoding="utf-8")
+    lexicon = "i ay\nthe dh ah\nthe dh iy\nsee s iy\nsea s iy\ncats k ae t s\n"
+    (folder / "lexicon.txt").write_text(lexicon, encoding="utf-8")
+    (folder / "beam.json").write_text("{}", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("held", [1, 2, 3])
+def test_phones_make_words_however_long_they_last(phone_folder, held):
+    decoder = load_beam(phone_folder, PHONES, STEP)
+    for heard in ("dh ah s iy", "dh iy s iy", "_ dh ah _ s iy _"):
+        words = [w.text for w in decode(decoder, spoken(heard, held=held))]
+        assert words == ["the", "sea"]
+    assert [w.text for w in decode(decoder, spoken("ay s iy", held=held))] == ["i", "see"]
+
+
+@given(
+    phones=st.lists(st.sampled_from(["ay", "dh ah", "s iy", "k ae t s", "_", "b", "_ " * 8])),
+    cuts=st.lists(st.integers(0, 60), max_size=6),
+    held=st.integers(1, 3),
+)
+def test_any_chunking_of_phones_gives_the_same_words(phone_folder, phones, cuts, held):
+    decoder = load_beam(phone_folder, PHONES, STEP)
+    log_probs = spoken(" ".join(phones), held=held)
+    # Noise, since of two words that are equally likely either may win.
+    noise = torch.rand(log_probs.shape, generator=torch.Generator().manual_seed(len(log_probs)))
+    log_probs = (log_probs + 2 * noise).log_softmax(-1)
+    assert decode(decoder, log_probs, cuts) == decode(decoder, log_probs)
+
+
+def test_of_many_words_that_sound_alike_the_likeliest_are_kept(phone_folder, tmp_path, capfd):
+    rare = "".join(f"a{index} s iy\n" for index in range(9))
+    (tmp_path / "lexicon.txt").write_text(rare + (phone_folder / "lexicon.txt").read_text())
+    (tmp_path / "lm.bin").write_text(ARPA, encoding="utf-8")
+    decoder = BeamDecoder(PHONES, STEP, Lexicon(tmp_path, PHONES), BeamConfig())
+    assert [w.text for w in decode(decoder, spoken("dh ah s iy"))] == ["the", "sea"]
+    assert "Trie" not in capfd.readouterr().err
+
+
+def test_several_readings_come_best_first(phone_folder):
+    decoder = load_beam(phone_folder, PHONES, STEP, nbest=3)
+    log_probs = torch.cat([spoken("dh ah s iy" + " _" * 10), spoken("ay s iy")])
+    _, state = decoder(log_probs, decoder.initial_state())
+    _, state = decoder.finish(state)
+    found = decoder.alternatives(state)
+    assert found[0].text == "the sea i see"
+    assert len({a.text for a in found}) == len(found) == 3
+    assert [a.score for a in found] == sorted((a.score for a in found), reverse=True)
+    assert load_beam(phone_folder, PHONES, STEP).alternatives(state) == ()

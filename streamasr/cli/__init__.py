@@ -1,4 +1,4 @@
-"""The command line: ``streamasr transcribe``, ``evaluate``, ``profile``, ``train`` and
+"""The command line: ``streamasr transcribe``, ``evaluate``, ``profile``, ``train``, ``tune`` and
 ``prepare-librispeech``.
 
 Exit codes: 0; 1 when a file failed and the others went on; 2 for wrong usage; 130 for Ctrl-C.
@@ -18,6 +18,7 @@ from .evaluate import evaluate
 from .profile import profile
 from .train import prepare_librispeech, train
 from .transcribe import transcribe
+from .tune import tune
 
 __all__ = ["app", "main"]
 
@@ -33,6 +34,7 @@ app.command()(transcribe)
 app.command()(evaluate)
 app.command()(profile)
 app.command()(train)
+app.command()(tune)
 app.command()(prepare_librispeech)
 
 

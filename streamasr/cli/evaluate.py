@@ -11,7 +11,15 @@ import typer
 from rich.table import Table
 
 from . import console
-from .options import Backend, BackendOption, ChunkOption, Decoder, DecoderOption, ModelOption
+from .options import (
+    Backend,
+    BackendOption,
+    ChunkOption,
+    Decoder,
+    DecoderOption,
+    HotwordsOption,
+    ModelOption,
+)
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluation, Result
@@ -30,6 +38,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     chunk_ms: ChunkOption = 320,
     decoder: DecoderOption = Decoder.auto,
+    hotwords: HotwordsOption = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="The first N utterances only.")
     ] = None,
@@ -44,12 +53,20 @@ def evaluate(
 
     Texts are compared in lower case, letters and apostrophes only.
     """
+    from ..decoding import read_hotwords
     from ..evaluation import evaluate as run
     from ..manifest import read_manifest
     from ..recognizer import Recognizer
 
     utterances = read_manifest(manifest)[:limit]
-    recognizer = Recognizer.from_pretrained(model, backend=backend.value, decoder=decoder.value)
+    recognizer = Recognizer.from_pretrained(
+        model,
+        backend=backend.value,
+        decoder=decoder.value,
+        hotwords=read_hotwords(hotwords) if hotwords else (),
+    )
+    for hotword, reason in recognizer.unusable_hotwords:
+        console.note(f"hotword {hotword.text!r} cannot be used: {reason}")
     with console.progress_bar(quiet=quiet) as bar:
         task = bar.add_task(manifest.name, total=len(utterances), rate="")
         evaluation = run(

@@ -15,6 +15,7 @@ __all__ = [
     "Decoder",
     "DecoderOption",
     "Format",
+    "HotwordsOption",
     "ModelOption",
 ]
 
@@ -55,6 +56,14 @@ DecoderOption = Annotated[
     Decoder,
     typer.Option(
         "--decoder", help="How posteriors become words; auto: beam if the model can, else greedy."
+    ),
+]
+HotwordsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--hotwords",
+        metavar="FILE",
+        help="Phrases to prefer: one a line, perhaps a tab and its weight (default 2).",
     ),
 ]
 BackendOption = Annotated[Backend, typer.Option("--backend", help="What runs the LSTM.")]

@@ -23,6 +23,7 @@ from .options import (
     Decoder,
     DecoderOption,
     Format,
+    HotwordsOption,
     ModelOption,
 )
 
@@ -45,6 +46,7 @@ class _Options:
     chunk_ms: int
     raw_rate: int | None
     quiet: bool
+    nbest: int
 
     def output_path(self, name: str) -> Path:
         assert self.output_dir is not None
@@ -81,6 +83,10 @@ def transcribe(
     decoder: DecoderOption = Decoder.auto,
     backend: BackendOption = Backend.auto,
     model: ModelOption = None,
+    hotwords: HotwordsOption = None,
+    nbest: Annotated[
+        int, typer.Option("--nbest", min=1, metavar="N", help="Show the N best readings.")
+    ] = 1,
     raw: Annotated[
         bool, typer.Option("--raw", help="Inputs are headerless 16-bit little-endian mono PCM.")
     ] = False,
@@ -93,12 +99,21 @@ def transcribe(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only on stderr.")] = False,
 ) -> None:
     """Transcribe recordings, of any format and sample rate. Only the transcript goes to stdout."""
-    options = _Options(format, output_dir, chunk_ms, _raw_rate(raw, rate), quiet)
+    options = _Options(format, output_dir, chunk_ms, _raw_rate(raw, rate), quiet, nbest)
     _check(files, options)
     began = time.perf_counter()
+    from ..decoding import read_hotwords
     from ..recognizer import Recognizer, Timings
 
-    recognizer = Recognizer.from_pretrained(model, backend=backend.value, decoder=decoder.value)
+    recognizer = Recognizer.from_pretrained(
+        model,
+        backend=backend.value,
+        decoder=decoder.value,
+        hotwords=read_hotwords(hotwords) if hotwords else (),
+        nbest=nbest,
+    )
+    for hotword, reason in recognizer.unusable_hotwords:
+        console.note(f"hotword {hotword.text!r} cannot be used: {reason}")
     if output_dir:
         _make_folder(output_dir)
     job = _Job(recognizer, options, Timings(), time.perf_counter() - began, files)
@@ -151,7 +166,9 @@ def _one_file(name: str, job: _Job) -> None:
     with console.progress_bar(quiet=job.options.quiet) as bar:
         task = bar.add_task(Path(name).name, total=None, rate="")
         # Words are printed as they come, unless a progress bar shares the terminal with them.
-        shown = job.options.output_dir is None and job.options.format is Format.txt
+        options = job.options
+        text = options.output_dir is None and options.format is Format.txt
+        shown = text and options.nbest == 1
         live = _LiveText() if shown and bar.disable else None
         stream = job.recognizer.stream(job.timings)
         try:

@@ -3,6 +3,8 @@
 from .base import Decoder
 from .beam import BeamConfig, BeamDecoder, BeamMissing, BeamState, has_beam, load_beam
 from .greedy import GreedyDecoder, GreedyState
+from .hotwords import Hotword, read_hotwords
+from .lexicon import Lexicon
 
 __all__ = [
     "BeamConfig",
@@ -12,6 +14,9 @@ __all__ = [
     "Decoder",
     "GreedyDecoder",
     "GreedyState",
+    "Hotword",
+    "Lexicon",
     "has_beam",
     "load_beam",
+    "read_hotwords",
 ]

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from heapq import nlargest
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -21,20 +23,20 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..model import Tokens
-from ..transcript import Word
+from ..transcript import Alternative, Word
+from .hotwords import Hotword
+from .lexicon import NEVER, Lexicon
 
 __all__ = [
     "BeamConfig",
     "BeamDecoder",
     "BeamMissing",
     "BeamState",
-    "Lexicon",
     "has_beam",
     "load_beam",
 ]
 
-SETTINGS, LANGUAGE_MODEL, WORDS = "beam.json", "lm.bin", "lexicon.txt"
-UNKNOWN = "<unk>"
+SETTINGS = "beam.json"
 INSTALL = 'pip install "flashlight-text>=0.0.7"'
 
 
@@ -57,66 +59,20 @@ class BeamConfig(BaseModel):
     blank_posterior: float = Field(0.5, gt=0, lt=1, description="above it nothing was said")
 
 
-class Lexicon:
-    """Words and how they are spelled in tokens, with the language model that scores them.
-
-    Args:
-        folder: holds ``lm.bin``, a KenLM model, and ``lexicon.txt``, a word a line.
-
-    Raises:
-        ModelError: a file is missing or damaged.
-    """
-
-    def __init__(self, folder: Path, tokens: Tokens) -> None:
-        from flashlight.lib.text.decoder import SmearingMode, Trie
-        from flashlight.lib.text.decoder.kenlm import KenLM
-        from flashlight.lib.text.dictionary import Dictionary
-
-        model, words = folder / LANGUAGE_MODEL, folder / WORDS
-        self.words = _read(words).split()
-        _read(model, 0)
-        self._dictionary = Dictionary()
-        for word in (*self.words, UNKNOWN):
-            self._dictionary.add_entry(word)
-        self.unknown: int = self._dictionary.get_index(UNKNOWN)
-        self._dictionary.set_default_index(self.unknown)
-        try:
-            self.lm = KenLM(str(model), self._dictionary)
-        except RuntimeError as error:
-            raise ModelError(f"{model}: not a KenLM model, or damaged") from error
-        self.trie = Trie(len(tokens), tokens.space)
-        start = self.lm.start(False)
-        for index, word in enumerate(self.words):
-            try:
-                spelling = [*tokens.encode(word), tokens.space]
-            except KeyError as error:
-                raise ModelError(f"{words}: {word!r} has {error}, which is no token") from error
-            _, score = self.lm.score(start, index)
-            self.trie.insert(spelling, index, score)
-        # A prefix is worth the best word it can become (Collobert et al.).
-        self.trie.smear(SmearingMode.MAX)
-
-
-def _read(path: Path, length: int = -1) -> str:
-    try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(length)
-    except OSError as error:
-        raise ModelError(
-            f"{path}: cannot be read ({error.strerror}); a beam search needs {LANGUAGE_MODEL}, "
-            f"{WORDS} and {SETTINGS} in the model folder"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: not UTF-8 text") from error
-
-
 class _Search:
     """A running search of flashlight's, which cannot be copied."""
 
-    def __init__(self, decoder: Any) -> None:
-        self.decoder = decoder
+    def __init__(self, options: Any, lexicon: Lexicon, blank: int) -> None:
+        from flashlight.lib.text.decoder import LexiconDecoder
+
+        # The decoder does not keep a language model alive that is written in Python.
+        self._lm = lexicon.language_model()
+        self.decoder = LexiconDecoder(
+            *(options, lexicon.trie, self._lm, lexicon.silence, blank),
+            *(lexicon.unknown, [], False),
+        )
         self.steps = 0
-        decoder.decode_begin()
+        self.decoder.decode_begin()
 
     def feed(self, log_probs: Tensor) -> None:
         log_probs = log_probs.to(torch.float32).contiguous()
@@ -128,6 +84,8 @@ class _Search:
 class BeamState:
     """Where a stream stands: timesteps before the segment, and the segment's posteriors so far.
 
+    ``alternatives`` are the best readings of all that came before the segment.
+
     ``search`` has heard these posteriors and saves hearing them again; it is only ever a shortcut.
     A state that is kept while the stream goes on finds that the search has gone on, too, and makes
     a new one.
@@ -138,6 +96,7 @@ class BeamState:
     steps: int = 0
     blanks: int = 0
     spoken: bool = False
+    alternatives: tuple[Alternative, ...] = (Alternative("", 0.0),)
     search: _Search | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -148,7 +107,13 @@ class BeamDecoder:
     """Log-posteriors to words, chunk by chunk; any chunking gives the same words."""
 
     def __init__(
-        self, tokens: Tokens, step_seconds: float, lexicon: Lexicon, config: BeamConfig
+        self,
+        tokens: Tokens,
+        step_seconds: float,
+        lexicon: Lexicon,
+        config: BeamConfig,
+        *,
+        nbest: int = 1,
     ) -> None:
         from flashlight.lib.text.decoder import CriterionType, LexiconDecoderOptions
 
@@ -156,11 +121,12 @@ class BeamDecoder:
         self._step_seconds = step_seconds
         self._lexicon = lexicon
         self._config = config
+        self._nbest = nbest
         self._pause = max(1, round(config.pause_seconds / step_seconds))
         self._longest = max(1, round(config.longest_seconds / step_seconds))
         self._options = LexiconDecoderOptions(
             beam_size=config.beam_size,
-            beam_size_token=min(config.beam_size_token, len(tokens)),
+            beam_size_token=lexicon.most_columns(config.beam_size_token),
             beam_threshold=config.beam_threshold,
             lm_weight=config.lm_weight,
             word_score=config.word_score,
@@ -204,20 +170,68 @@ class BeamDecoder:
         words = []
         if state.spoken:
             search = self._search_of(state)
-            # A word ends with a space, which nobody says at the end: give it away.
-            end = torch.full((1, len(self._tokens)), -1e4)
-            end[0, [self._tokens.blank, self._tokens.space]] = math.log(0.5)
-            search.feed(end)
+            if self._tokens.space is not None:
+                # A word ends with a space, which nobody says at the end: give it away.
+                end = torch.full((1, len(self._tokens)), NEVER)
+                end[0, [self._tokens.blank, self._tokens.space]] = math.log(0.5)
+                search.feed(end)
             search.decoder.decode_end()
             found = search.decoder.get_all_final_hypothesis()
             words = self._words(found[0], state) if found else []
-        return words, BeamState(before=state.before + state.steps)
+            if self._nbest > 1:
+                state = replace(state, alternatives=self._join(state.alternatives, found))
+        before = state.before + state.steps
+        return words, BeamState(before=before, alternatives=state.alternatives)
+
+    @property
+    def unusable_hotwords(self) -> Sequence[tuple[Hotword, str]]:
+        """Hotwords that have no effect, each with the reason."""
+        return self._lexicon.unusable
+
+    def alternatives(self, state: BeamState) -> tuple[Alternative, ...]:
+        """Return the best readings of all finished segments, if more than one is kept."""
+        return state.alternatives if self._nbest > 1 else ()
+
+    def _join(
+        self, before: tuple[Alternative, ...], found: Sequence[Any]
+    ) -> tuple[Alternative, ...]:
+        """Return the best pairs of what came before and the readings of a segment."""
+        readings: dict[str, float] = {}
+        for hypothesis in found:
+            text = " ".join(self._lexicon.words[word] for word in hypothesis.words if word >= 0)
+            readings.setdefault(text, hypothesis.score)
+            if len(readings) == self._nbest:
+                break
+        pairs = [
+            Alternative(f"{old.text} {text}".strip(), old.score + score)
+            for old in before
+            for text, score in readings.items()
+        ]
+        return tuple(nlargest(self._nbest, pairs, key=lambda pair: pair.score)) or before
+
+    def _merge_repeats(self, log_probs: Tensor, last: int) -> tuple[Tensor, int]:
+        """Count a token that goes on as a blank, too; return the likeliest token of the last step.
+
+        Where a spelling has no separator, flashlight's search leaves a word with its last token's
+        first timestep, and hears only blanks until the next word.
+        """
+        best = log_probs.argmax(dim=-1)
+        if self._tokens.space is not None:
+            return log_probs, int(best[-1])
+        blank = self._tokens.blank
+        before = torch.cat([best.new_tensor([last]), best[:-1]])
+        goes_on = (best == before) & (best != blank)
+        merged = log_probs.clone()
+        merged[goes_on, blank] = torch.logaddexp(
+            log_probs[goes_on, blank], log_probs[goes_on, best[goes_on]]
+        )
+        return merged, int(best[-1])
 
     def _hear(self, log_probs: Tensor, state: BeamState) -> BeamState:
         if not len(log_probs):
             return state
         search = self._search_of(state)
-        search.feed(log_probs)
+        search.feed(self._lexicon.emissions(log_probs))
         return replace(
             state,
             heard=(*state.heard, log_probs),
@@ -229,30 +243,22 @@ class BeamDecoder:
         """Return a search that has heard just what ``state`` has."""
         if state.search is not None and state.search.steps == state.steps:
             return state.search
-        from flashlight.lib.text.decoder import LexiconDecoder
-
-        lexicon = self._lexicon
-        search = _Search(
-            LexiconDecoder(
-                *(self._options, lexicon.trie, lexicon.lm, self._tokens.space),
-                *(self._tokens.blank, lexicon.unknown, [], False),
-            )
-        )
+        search = _Search(self._options, self._lexicon, self._tokens.blank)
         if state.heard:
-            search.feed(torch.cat(state.heard))
+            search.feed(self._lexicon.emissions(torch.cat(state.heard)))
         return search
 
     def _words(self, hypothesis: Any, state: BeamState) -> list[Word]:
         """Read words off a path; each is noted at the timestep of its closing space."""
         log_probs = torch.cat(state.heard)
-        silent = (self._tokens.blank, self._tokens.space)
+        silent = (self._tokens.blank, self._lexicon.silence)
         found: list[Word] = []
         letters: list[tuple[int, int]] = []
         # The path has a place before the first timestep.
         path = zip(hypothesis.tokens, hypothesis.words, strict=True)
         for step, (token, word) in enumerate(path, start=-1):
             if 0 <= step < state.steps and token not in silent:
-                letters.append((step, token))
+                letters.append((step, self._lexicon.token_of(token)))
             if word >= 0 and letters:
                 posteriors = [float(log_probs[at, letter].exp()) for at, letter in letters]
                 found.append(
@@ -272,15 +278,25 @@ def has_beam(folder: Path) -> bool:
     return (folder / SETTINGS).is_file()
 
 
-def load_beam(folder: Path, tokens: Tokens, step_seconds: float) -> BeamDecoder:
+def load_beam(
+    folder: Path,
+    tokens: Tokens,
+    step_seconds: float,
+    *,
+    hotwords: Sequence[Hotword] = (),
+    nbest: int = 1,
+) -> BeamDecoder:
     """Return the beam search of a model folder; raises ModelError if it has none that works."""
     if find_spec("flashlight") is None:
         raise BeamMissing(f"the beam search needs flashlight-text: {INSTALL}; or decode greedy")
     path = folder / SETTINGS
     try:
-        config = BeamConfig.model_validate_json(_read(path))
+        config = BeamConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}): decode greedy") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ModelError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
-    return BeamDecoder(tokens, step_seconds, Lexicon(folder, tokens), config)
+    lexicon = Lexicon(folder, tokens, hotwords)
+    return BeamDecoder(tokens, step_seconds, lexicon, config, nbest=nbest)

@@ -1,6 +1,15 @@
 """The acoustic model and the folder it lives in."""
 
-from .acoustic import AcousticModel, ModelConfig
-from .bundle import Bundle, Tokens, load_bundle, save_bundle
+from .acoustic import AcousticModel, ModelConfig, log_softmax_heads
+from .bundle import Bundle, load_bundle, save_bundle
+from .tokens import Tokens
 
-__all__ = ["AcousticModel", "Bundle", "ModelConfig", "Tokens", "load_bundle", "save_bundle"]
+__all__ = [
+    "AcousticModel",
+    "Bundle",
+    "ModelConfig",
+    "Tokens",
+    "load_bundle",
+    "log_softmax_heads",
+    "save_bundle",
+]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import torch
 from persistent_lstm import NORM_EPSILON, LSTMState, PersistentLSTM, zero_state
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-__all__ = ["AcousticModel", "ModelConfig"]
+__all__ = ["AcousticModel", "ModelConfig", "log_softmax_heads"]
 
 
 class ModelConfig(BaseModel):
-    """The sizes of the stack. ``vocab_size`` counts the blank."""
+    """The sizes of the stack. ``vocab_size`` counts the blank, and so does ``phone_size``.
+
+    ``phone_size`` is 0 for a model without a head for phones.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -18,6 +22,12 @@ class ModelConfig(BaseModel):
     hidden_size: int = Field(512, gt=0)
     num_layers: int = Field(4, gt=0)
     vocab_size: int = Field(gt=1)
+    phone_size: int = Field(0, ge=0)
+
+    @property
+    def output_size(self) -> int:
+        """Values per timestep: tokens, then phones."""
+        return self.vocab_size + self.phone_size
 
 
 class AcousticModel(nn.Module):
@@ -35,7 +45,7 @@ class AcousticModel(nn.Module):
         self.input = nn.Linear(config.input_size, hidden)
         self.lstm = PersistentLSTM(hidden, hidden, config.num_layers, residual=True)
         self.norm = nn.LayerNorm(hidden, eps=NORM_EPSILON, elementwise_affine=False)
-        self.head = nn.Linear(hidden, config.vocab_size)
+        self.head = nn.Linear(hidden, config.output_size)
 
     def initial_state(self, batch: int = 1) -> LSTMState:
         """Return the state ``(L, batch, H)`` of streams that have heard nothing."""
@@ -44,6 +54,17 @@ class AcousticModel(nn.Module):
     def forward(
         self, frames: Tensor, state: LSTMState | None = None, *, backend: str = "auto"
     ) -> tuple[Tensor, LSTMState]:
-        """Map ``frames (T, B, I)`` to ``log_probs (T, B, V)`` and the state after them."""
+        """Map ``frames (T, B, I)`` to ``log_probs (T, B, V + P)`` and the state after them.
+
+        The ``V`` tokens and the ``P`` phones are two distributions, each normalised for itself.
+        """
         y, state = self.lstm(self.input(frames), state, backend=backend)
-        return self.head(self.norm(y)).log_softmax(dim=-1), state
+        return log_softmax_heads(self.head(self.norm(y)), self.config), state
+
+
+def log_softmax_heads(logits: Tensor, config: ModelConfig) -> Tensor:
+    """Normalise each head's part of ``logits (..., V + P)``."""
+    if not config.phone_size:
+        return logits.log_softmax(dim=-1)
+    heads = torch.split(logits, [config.vocab_size, config.phone_size], dim=-1)
+    return torch.cat([head.log_softmax(dim=-1) for head in heads], dim=-1)

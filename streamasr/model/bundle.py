@@ -1,36 +1,43 @@
-"""A model folder: ``config.json``, ``model.safetensors``, ``tokens.txt``, checked on load."""
+"""A model folder: ``config.json``, ``model.safetensors``, ``tokens.txt``, checked on load.
+
+A model with a head for phones has ``phones.txt``, too.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 
 from ..errors import ModelError
 from ..frontend import FrontendConfig
 from .acoustic import AcousticModel, ModelConfig
+from .tokens import SPACE, Tokens
 
-__all__ = ["Bundle", "BundleConfig", "Tokens", "load_bundle", "save_bundle"]
+__all__ = ["Bundle", "BundleConfig", "load_bundle", "save_bundle"]
 
-CONFIG, WEIGHTS, TOKENS = "config.json", "model.safetensors", "tokens.txt"
-BLANK, SPACE = "<blank>", "<space>"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+TOKENS, PHONES = "tokens.txt", "phones.txt"
 
 
 class BundleConfig(BaseModel):
-    """``config.json``: all that frontend and model need beside the weights."""
+    """``config.json``: all that frontend and model need beside the weights.
+
+    ``delay_seconds`` is how long after a sound the model answers.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = 1
     language: str = "en"
+    delay_seconds: float = Field(0.0, ge=0)
     frontend: FrontendConfig
     model: ModelConfig
 
@@ -45,53 +52,26 @@ class BundleConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """The output symbols, by index; the first is the blank."""
-
-    symbols: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if len(set(self.symbols)) != len(self.symbols):
-            raise ModelError("tokens.txt: a token is listed twice")
-        if self.symbols[:1] != (BLANK,) or SPACE not in self.symbols:
-            raise ModelError(f"tokens.txt: the first token must be {BLANK}, and {SPACE} be listed")
-
-    @classmethod
-    def characters(cls) -> Self:
-        """Return the tokens of lower-case English text: blank, space, apostrophe, a to z."""
-        return cls((BLANK, SPACE, "'", *"abcdefghijklmnopqrstuvwxyz"))
-
-    @property
-    def blank(self) -> int:
-        """Index of the CTC blank."""
-        return 0
-
-    @cached_property
-    def space(self) -> int:
-        """Index of the word separator."""
-        return self.symbols.index(SPACE)
-
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {" " if s == SPACE else s: i for i, s in enumerate(self.symbols)}
-
-    def encode(self, text: str) -> list[int]:
-        """Return the token indices of ``text``; raises KeyError for a character outside the set."""
-        return [self._index[character] for character in text]
-
-    def __len__(self) -> int:
-        return len(self.symbols)
-
-
-@dataclass(frozen=True)
 class Bundle:
     """A loaded model folder; a language model, if there is one, stays in ``folder``."""
 
     config: BundleConfig
     model: AcousticModel
     tokens: Tokens
+    phones: Tokens | None
     fingerprint: str
     folder: Path
+
+    @property
+    def spelling_tokens(self) -> Tokens:
+        """What the lexicon's words consist of: phones, if the model knows them, or characters."""
+        return self.phones or self.tokens
+
+    @property
+    def spelling_part(self) -> slice:
+        """Where the log-posteriors of ``spelling_tokens`` stand among all."""
+        sizes = self.config.model
+        return slice(sizes.vocab_size if self.phones else 0, sizes.output_size)
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -125,15 +105,13 @@ def load_bundle(folder: str | Path) -> Bundle:
     config = _parse_config(folder / CONFIG, _read(folder, CONFIG))
     if not config.frontend.mean or not config.frontend.std:
         raise ModelError(f"{folder / CONFIG}: frontend.mean and frontend.std are missing")
-    try:
-        tokens = Tokens(tuple(_read(folder, TOKENS).decode().split()))
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{folder / TOKENS}: not UTF-8 text") from error
-    if len(tokens) != config.model.vocab_size:
-        raise ModelError(
-            f"{folder / TOKENS}: {len(tokens)} tokens, but model.vocab_size is "
-            f"{config.model.vocab_size}"
-        )
+    sizes = config.model
+    tokens = _read_tokens(folder, TOKENS, "vocab_size", sizes.vocab_size)
+    if tokens.space is None:
+        raise ModelError(f"{folder / TOKENS}: {SPACE} is not listed")
+    phones = None
+    if sizes.phone_size:
+        phones = _read_tokens(folder, PHONES, "phone_size", sizes.phone_size)
     data = _read(folder, WEIGHTS)
     model = AcousticModel(config.model)
     try:
@@ -143,7 +121,21 @@ def load_bundle(folder: str | Path) -> Bundle:
     _check_tensors(folder / WEIGHTS, tensors, model.state_dict())
     model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     model.requires_grad_(False)
-    return Bundle(config, model.eval(), tokens, hashlib.sha256(data).hexdigest()[:12], folder)
+    return Bundle(
+        config, model.eval(), tokens, phones, hashlib.sha256(data).hexdigest()[:12], folder
+    )
+
+
+def _read_tokens(folder: Path, name: str, key: str, size: int) -> Tokens:
+    try:
+        tokens = Tokens(tuple(_read(folder, name).decode().split()))
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{folder / name}: not UTF-8 text") from error
+    except ModelError as error:
+        raise ModelError(f"{folder / name}: {error}") from error
+    if len(tokens) != size:
+        raise ModelError(f"{folder / name}: {len(tokens)} tokens, but model.{key} is {size}")
+    return tokens
 
 
 def _check_tensors(path: Path, tensors: dict[str, torch.Tensor], expected: dict[str, Any]) -> None:
@@ -166,6 +158,7 @@ def save_bundle(
     model: AcousticModel,
     tokens: Tokens,
     *,
+    phones: Tokens | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> None:
     """Write a model folder that ``load_bundle`` reads; weights are stored as ``dtype``."""
@@ -173,6 +166,8 @@ def save_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(config.model_dump(mode="json"), indent=1)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
-    (folder / TOKENS).write_text("\n".join(tokens.symbols) + "\n", encoding="utf-8")
+    for name, listed in ((TOKENS, tokens), (PHONES, phones)):
+        if listed:
+            (folder / name).write_text("\n".join(listed.symbols) + "\n", encoding="utf-8")
     tensors = {name: t.detach().to(dtype).contiguous() for name, t in model.state_dict().items()}
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(tensors))

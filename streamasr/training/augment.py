@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soxr
@@ -17,7 +17,7 @@ from ..frontend import Frontend
 from .cache import AudioCache
 from .config import AugmentConfig
 
-__all__ = ["Augmenter", "colour_spectrum", "mask_spectrogram"]
+__all__ = ["Augmenter", "Timing", "colour_spectrum", "mask_spectrogram"]
 
 Samples = NDArray[np.float32]
 
@@ -45,8 +45,15 @@ def _synthetic_noise(length: int, rng: Generator) -> Samples:
     return _float32(np.fft.irfft(spectrum, length))
 
 
+class Timing(NamedTuple):
+    """Where an utterance's sound went: what was at ``t`` is now at ``lead + t / speed`` seconds."""
+
+    speed: float = 1.0
+    lead: float = 0.0
+
+
 class Augmenter:
-    """Applies speed, room, noise, gain and padding, in this order, to one utterance."""
+    """Applies speed, room, padding, noise and gain, in this order, to one utterance."""
 
     def __init__(
         self, config: AugmentConfig, noises: AudioCache | None, rooms: AudioCache | None
@@ -55,8 +62,8 @@ class Augmenter:
         self._noises = noises
         self._rooms = rooms
 
-    def __call__(self, samples: Samples, rng: Generator) -> Samples:
-        """Return the varied utterance; its words stay the same."""
+    def __call__(self, samples: Samples, rng: Generator) -> tuple[Samples, Timing]:
+        """Return the varied utterance, whose words stay the same, and where they went."""
         c = self.config
         # Three speeds, as Ko et al. 2015 found enough.
         speed = float(rng.choice([1 - c.speed, 1.0, 1 + c.speed]))
@@ -70,7 +77,7 @@ class Augmenter:
             noise = self._noise(len(samples), rng)
             level = _rms(samples) / _rms(noise) * 10 ** (-rng.uniform(*c.snr_db) / 20)
             samples = _float32(samples + level * noise)
-        return self._amplify(samples, rng)
+        return self._amplify(samples, rng), Timing(speed, float(pads[0]) / SAMPLE_RATE)
 
     def silence(self, length: int, rng: Generator) -> Samples:
         """Return ``length`` samples without speech, at any level from inaudible to loud."""

@@ -21,20 +21,33 @@ from ..errors import ConfigError
 from ..frontend import Frontend
 from ..manifest import Utterance, normalise, read_manifest
 from ..model import Tokens
-from .augment import Augmenter, colour_spectrum, mask_spectrogram
+from .augment import Augmenter, Timing, colour_spectrum, mask_spectrogram
 from .cache import AudioCache
 from .config import TrainingConfig
+from .labels import IGNORED, Labels
 
-__all__ = ["Batch", "Corpus", "batches_of_epoch", "epoch_plan", "load_corpus"]
+__all__ = ["Batch", "Corpus", "Targets", "batches_of_epoch", "epoch_plan", "load_corpus"]
+
+
+class Targets(NamedTuple):
+    """Token indices of all rows, joined, and how many each row has."""
+
+    tokens: Tensor
+    lengths: Tensor
 
 
 class Batch(NamedTuple):
-    """``frames (T, B, F)``, their ``lengths (B,)``, ``targets`` joined and their lengths."""
+    """``frames (T, B, F)``, their ``lengths (B,)``, and what CTC shall read in them.
+
+    ``labels (T, B)`` is each timestep's phone, -100 where any will do; without a lexicon there are
+    no ``phones`` and no labels.
+    """
 
     frames: Tensor
     lengths: Tensor
-    targets: Tensor
-    target_lengths: Tensor
+    characters: Targets
+    phones: Targets | None
+    labels: Tensor | None
     seconds: float
 
 
@@ -43,6 +56,7 @@ class Corpus:
     """The training set: decoded audio, token indices, and each utterance's share of epochs."""
 
     cache: AudioCache
+    texts: list[str]
     targets: list[list[int]]
     shares: list[float]
     seconds: list[float]
@@ -69,14 +83,15 @@ def load_corpus(config: TrainingConfig, tokens: Tokens) -> Corpus:
         if not u.path.is_file():
             raise ConfigError(f"{u.path}: listed in a manifest, but there is no such file")
     cache = AudioCache([u.path for u in utterances], folder)
-    targets = [tokens.encode(normalise(u.transcript)) for u in utterances]
+    texts = [normalise(u.transcript) for u in utterances]
+    targets = [tokens.encode(text) for text in texts]
 
     def extra(name: str) -> AudioCache | None:
         return AudioCache(_audio_files(root / name), folder) if name else None
 
     augmenter = Augmenter(config.augment, extra(config.data.noise), extra(config.data.rooms))
     seconds = [cache.length(i) / SAMPLE_RATE for i in range(len(cache))]
-    return Corpus(cache, targets, shares, seconds, augmenter)
+    return Corpus(cache, texts, targets, shares, seconds, augmenter)
 
 
 def epoch_plan(corpus: Corpus, config: TrainingConfig, epoch: int) -> list[list[int]]:
@@ -104,51 +119,85 @@ def epoch_plan(corpus: Corpus, config: TrainingConfig, epoch: int) -> list[list[
     return [plan[i] for i in rng.permutation(len(plan))]
 
 
+class _Item(NamedTuple):
+    frames: Tensor
+    characters: list[int]
+    phones: list[int]
+    labels: Tensor
+
+
 class _Batches(Dataset[Batch]):
     def __init__(
-        self, corpus: Corpus, config: TrainingConfig, frontend: Frontend, epoch: int, start: int
+        self,
+        corpus: Corpus,
+        config: TrainingConfig,
+        frontend: Frontend,
+        labels: Labels | None,
+        plan: list[list[int]],
+        epoch: int,
     ) -> None:
         self._corpus, self._config, self._frontend = corpus, config, frontend
-        self._epoch = epoch
-        self._plan = epoch_plan(corpus, config, epoch)[start:]
+        self._labels, self._plan, self._epoch = labels, plan, epoch
 
     def __len__(self) -> int:
         return len(self._plan)
 
     def __getitem__(self, position: int) -> Batch:
         items = [self._utterance(index) for index in self._plan[position]]
-        lengths = torch.tensor([len(frames) for frames, _ in items])
-        frames = torch.nn.utils.rnn.pad_sequence([frames for frames, _ in items])
+        lengths = torch.tensor([len(item.frames) for item in items])
+        pad = torch.nn.utils.rnn.pad_sequence
         return Batch(
-            frames,
+            pad([item.frames for item in items]),
             lengths,
-            torch.tensor([token for _, target in items for token in target], dtype=torch.long),
-            torch.tensor([len(target) for _, target in items]),
+            _joined([item.characters for item in items]),
+            _joined([item.phones for item in items]) if self._labels else None,
+            pad([item.labels for item in items], padding_value=IGNORED) if self._labels else None,
             float(lengths.sum()) * self._frontend.config.step_seconds,
         )
 
-    def _utterance(self, index: int) -> tuple[Tensor, list[int]]:
+    def _utterance(self, index: int) -> _Item:
         corpus, frontend, augment = self._corpus, self._frontend, self._config.augment
         rng = np.random.default_rng((self._config.seed, self._epoch, index))
-        samples, target = corpus.cache[index], corpus.targets[index]
+        samples, timing = corpus.cache[index], Timing()
         varied = self._epoch >= augment.from_epoch
-        if varied and rng.random() < augment.silence_probability:
-            samples, target = corpus.augmenter.silence(len(samples), rng), []
+        silent = varied and rng.random() < augment.silence_probability
+        if silent:
+            samples = corpus.augmenter.silence(len(samples), rng)
         elif varied:
-            samples = corpus.augmenter(samples, rng)
+            samples, timing = corpus.augmenter(samples, rng)
         frames = frontend.log_mel(torch.cat([torch.from_numpy(samples), frontend.tail()]))
         if varied:
             rate = frontend.config.sample_rate / frontend.config.hop_length
             frames = colour_spectrum(frames, augment, frontend, rng)
             frames = mask_spectrogram(frames, augment, rate, rng)
-        return frontend.stack(frames), target
+        frames = frontend.stack(frames)
+        if silent:
+            return _Item(frames, [], [], torch.zeros(len(frames), dtype=torch.long))
+        target, labels = corpus.targets[index], self._labels
+        if labels is None:
+            return _Item(frames, target, [], torch.zeros(0))
+        now = torch.from_numpy(labels.frames(index, timing, len(frames)))
+        return _Item(frames, target, labels.phones(index), now)
+
+
+def _joined(rows: list[list[int]]) -> Targets:
+    tokens = torch.tensor([token for row in rows for token in row], dtype=torch.long)
+    return Targets(tokens, torch.tensor([len(row) for row in rows]))
 
 
 def batches_of_epoch(
-    corpus: Corpus, config: TrainingConfig, frontend: Frontend, epoch: int, start: int = 0
+    corpus: Corpus,
+    config: TrainingConfig,
+    frontend: Frontend,
+    epoch: int,
+    start: int = 0,
+    labels: Labels | None = None,
 ) -> Iterator[Batch]:
     """Yield the batches of ``epoch`` from the ``start``-th on, made ahead in worker processes."""
-    dataset = _Batches(corpus, config, frontend, epoch, start)
+    plan = epoch_plan(corpus, config, epoch)[start:]
+    if labels:
+        plan = [[i for i in batch if i in labels] or batch for batch in plan]
+    dataset = _Batches(corpus, config, frontend, labels, plan, epoch)
     workers = config.data.workers
     yield from DataLoader(
         dataset,

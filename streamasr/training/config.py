@@ -14,8 +14,10 @@ from ..frontend import FrontendConfig
 __all__ = [
     "AugmentConfig",
     "DataConfig",
+    "LossConfig",
     "NetworkConfig",
     "OptimizerConfig",
+    "PhonesConfig",
     "TrainingConfig",
     "load_config",
 ]
@@ -69,6 +71,34 @@ class AugmentConfig(_Section):
     time_width_seconds: float = Field(0.3, ge=0)
 
 
+class PhonesConfig(_Section):
+    """The second head: phones, from a lexicon, aligned with the audio by the network itself.
+
+    ``align`` lists the epochs before which the training set is aligned anew; the first alignment of
+    a network that knows no phones yet is spread from its characters. The network may answer
+    ``delay_seconds`` after a phone was said; it is what it hears of the future.
+    """
+
+    lexicon: str = ""
+    align: tuple[int, ...] = (0,)
+    delay_seconds: float = Field(0.16, ge=0)
+
+
+class LossConfig(_Section):
+    """Weights of the losses, each per timestep or per token.
+
+    ``characters`` and ``phones`` are CTC's; ``frames`` is the cross-entropy of each timestep with
+    its aligned phone. With ``denominator`` the phones' loss is that of CTC-CRF from update
+    ``denominator_from`` on.
+    """
+
+    characters: float = Field(1.0, ge=0)
+    frames: float = Field(0.0, ge=0)
+    phones: float = Field(0.0, ge=0)
+    denominator: bool = False
+    denominator_from: int = Field(0, ge=0)
+
+
 class NetworkConfig(_Section):
     """The stack; normalisation between its layers folds into the weights on export."""
 
@@ -78,7 +108,10 @@ class NetworkConfig(_Section):
 
 
 class OptimizerConfig(_Section):
-    """AdamW with linear warm-up, a plateau, and linear decay over the last ``decay`` updates."""
+    """AdamW with linear warm-up, a plateau, and linear decay over the last ``decay`` updates.
+
+    With ``muon`` the matrices between hidden units are moved by Muon (Jordan et al. 2024).
+    """
 
     updates: int = Field(gt=0)
     peak_lr: float = Field(2e-3, gt=0)
@@ -86,6 +119,7 @@ class OptimizerConfig(_Section):
     decay: int = Field(0, ge=0)
     weight_decay: float = Field(0.02, ge=0)
     clip_norm: float = Field(1.0, gt=0)
+    muon: bool = False
     average: float = Field(0.999, ge=0, lt=1)
 
 
@@ -106,6 +140,8 @@ class TrainingConfig(_Section):
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
     network: NetworkConfig = NetworkConfig()
+    phones: PhonesConfig = PhonesConfig()
+    loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig
 
     def with_values(self, section: str, **values: object) -> Self:
@@ -117,7 +153,8 @@ class TrainingConfig(_Section):
 def load_config(path: str | Path) -> TrainingConfig:
     """Read a TOML file; raises ConfigError with the key that is wrong.
 
-    ``data.root``, ``output`` and ``init`` come back resolved against the folder of the file.
+    ``data.root``, ``output``, ``init`` and ``phones.lexicon`` come back resolved against the folder
+    of the file.
     """
     path = Path(path)
     try:
@@ -134,6 +171,11 @@ def load_config(path: str | Path) -> TrainingConfig:
         raise ConfigError(f"{path}: {where}: {first['msg']}") from error
     base = path.parent
     config = config.with_values("data", root=str(base / config.data.root))
+    if config.phones.lexicon:
+        lexicon = str(base / config.phones.lexicon)
+        config = config.with_values("phones", lexicon=lexicon)
+    elif config.loss.frames or config.loss.phones:
+        raise ConfigError(f"{path}: loss.frames and loss.phones need phones.lexicon")
     paths = {"output": str(base / config.output)}
     if config.init:
         paths["init"] = str(base / config.init)

@@ -8,6 +8,7 @@ from pathlib import Path
 __all__ = ["RunLog", "plot_curves"]
 
 _FIELDS = ("update", "epoch", "hours", "seconds", "lr", "loss", "grad_norm", "dev_wer", "dev_cer")
+_LOSSES = ("loss_characters", "loss_frames", "loss_phones")
 
 
 class RunLog:
@@ -19,7 +20,7 @@ class RunLog:
             with path.open(newline="") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["update"]) <= resume_at]
         self._file = path.open("w", newline="")
-        self._writer = csv.DictWriter(self._file, _FIELDS, restval="")
+        self._writer = csv.DictWriter(self._file, (*_FIELDS, *_LOSSES), restval="")
         self._writer.writeheader()
         self._writer.writerows(rows)
         self._file.flush()

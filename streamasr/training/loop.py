@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import ConfigError
 from ..frontend import Frontend, FrontendConfig
@@ -20,7 +20,10 @@ from ..model import Bundle, Tokens, load_bundle, save_bundle
 from ..model.bundle import BundleConfig
 from .batches import Batch, Corpus, batches_of_epoch, epoch_plan, load_corpus
 from .config import OptimizerConfig, TrainingConfig
+from .crf import phone_trigrams
+from .labels import Labels, Pronunciations, align_corpus
 from .log import RunLog, plot_curves
+from .losses import Losses
 from .memory import keep_freed_memory
 from .network import TrainingNetwork
 from .state import TrainingState
@@ -73,13 +76,19 @@ class _Run:
         self.output = Path(config.output)
         self.output.mkdir(parents=True, exist_ok=True)
         self.tokens = Tokens.characters()
+        self.phones = Tokens.phones() if config.phones.lexicon else None
         start = _starting_model(config, self.tokens)
         self.corpus = load_corpus(config, self.tokens)
         self.features = start.config.frontend if start else _statistics(self.corpus, config)
         self.frontend = Frontend(self.features)
         self.dev = DevSet(config, self.frontend, self.tokens)
         torch.manual_seed(config.seed)
-        network = TrainingNetwork(config.network, self.features.feature_size, len(self.tokens))
+        network = TrainingNetwork(
+            config.network,
+            self.features.feature_size,
+            len(self.tokens),
+            len(self.phones) if self.phones else 0,
+        )
         if start:
             network.load_exported(start.model)
         self.state = TrainingState(config, network)
@@ -95,7 +104,8 @@ class _Run:
         began = time.perf_counter()
         batch = next(self._batches)
         lr = learning_rate(config.optimizer, state.update)
-        loss, norm = _update(state, batch, config, lr, self.tokens.blank)
+        losses, norm = _update(state, batch, config, lr, self.losses)
+        loss = sum(losses.values())
         state.update += 1
         elapsed = time.perf_counter() - began
         state.seconds += elapsed
@@ -111,6 +121,7 @@ class _Run:
             lr=lr,
             loss=loss,
             grad_norm=norm,
+            **{f"loss_{name}": value for name, value in losses.items()},
             **scores,
         )
         if last or state.update % config.save_every == 0:
@@ -140,9 +151,40 @@ class _Run:
 
     def _export(self, name: str) -> Path:
         model = self.state.average.export()
-        bundle = BundleConfig(frontend=self.features, model=model.config)
-        save_bundle(self.output / name, bundle, model, self.tokens)
+        delay = self.config.phones.delay_seconds if self.phones else 0.0
+        bundle = BundleConfig(delay_seconds=delay, frontend=self.features, model=model.config)
+        save_bundle(self.output / name, bundle, model, self.tokens, phones=self.phones)
         return self.output / name
+
+    def _labels(self, epoch: int) -> Labels | None:
+        """Return the phones of the training set for ``epoch``, aligned anew if it is due."""
+        if self.phones is None:
+            return None
+        config = self.config.phones
+        due = max((e for e in config.align if e <= epoch), default=0)
+        path = self.output / f"labels-{due}.npz"
+        if not path.exists():
+            earlier = sorted(self.output.glob("labels-*.npz"), key=lambda p: p.stat().st_mtime)
+            align_corpus(
+                self.state.average.export(frames=True),
+                self.frontend,
+                self.corpus.cache,
+                self.corpus.texts,
+                self.tokens,
+                Pronunciations(config.lexicon, self.phones),
+                by_phones=bool(earlier),
+                before=Labels.load(earlier[-1]) if earlier else None,
+                delay_seconds=config.delay_seconds,
+            ).save(path)
+        return Labels.load(path)
+
+    def _losses(self, labels: Labels | None) -> Losses:
+        trigrams = None
+        if self.config.loss.denominator and self.phones and labels:
+            spoken = (labels.phones(index) for index in range(len(labels.rows)))
+            trigrams = phone_trigrams(spoken, len(self.phones))
+        phone_size = len(self.phones) if self.phones else 0
+        return Losses(self.config.loss, len(self.tokens), phone_size, trigrams)
 
     def _endless(self) -> Iterator[Batch]:
         """Yield batches from where the state stands, epoch after epoch."""
@@ -150,8 +192,10 @@ class _Run:
         while True:
             if not epoch_plan(self.corpus, self.config, state.epoch):
                 raise ConfigError("no training utterance is within min_seconds and max_seconds")
+            labels = self._labels(state.epoch)
+            self.losses = self._losses(labels)
             for batch in batches_of_epoch(
-                self.corpus, self.config, self.frontend, state.epoch, state.position
+                self.corpus, self.config, self.frontend, state.epoch, state.position, labels
             ):
                 state.position += 1
                 yield batch
@@ -159,41 +203,30 @@ class _Run:
 
 
 def _update(
-    state: TrainingState, batch: Batch, config: TrainingConfig, lr: float, blank: int
-) -> tuple[float, float]:
-    """Make one update; return its loss per token and the gradient's norm before clipping."""
+    state: TrainingState, batch: Batch, config: TrainingConfig, lr: float, losses: Losses
+) -> tuple[dict[str, float], float]:
+    """Make one update; return its losses by name and the gradient's norm before clipping."""
     # Dropout is a function of the update's number, so a resumed run repeats it.
     torch.manual_seed(config.seed * 1_000_003 + state.update)
-    for group in state.optimizer.param_groups:
-        group["lr"] = lr
+    for optimizer in state.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
     with _autocast(config, state.device):
         log_probs = state.network(batch.frames.to(state.device))
-    loss = _loss(log_probs, batch, blank)
-    state.optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    parts = losses(log_probs, batch, state.update)
+    state.network.zero_grad()
+    torch.stack([*parts.values()]).sum().backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.optimizer.clip_norm)
     if torch.isfinite(norm):
-        state.optimizer.step()
+        for optimizer in state.optimizers:
+            optimizer.step()
         state.follow(config.optimizer.average)
-    return loss.item(), norm.item()
+    return {name: part.item() for name, part in parts.items()}, norm.item()
 
 
 def _autocast(config: TrainingConfig, device: torch.device) -> Any:
     half = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
-
-
-def _loss(log_probs: Tensor, batch: Batch, blank: int) -> Tensor:
-    total: Tensor = nn.functional.ctc_loss(
-        log_probs,
-        batch.targets.to(log_probs.device),
-        batch.lengths,
-        batch.target_lengths,
-        blank=blank,
-        reduction="sum",
-        zero_infinity=True,
-    )
-    return total / batch.target_lengths.sum().clamp(min=1)
 
 
 def _statistics(corpus: Corpus, config: TrainingConfig) -> FrontendConfig:

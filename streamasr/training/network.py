@@ -6,7 +6,7 @@ import torch
 from persistent_lstm import NORM_EPSILON
 from torch import Tensor, nn
 
-from ..model import AcousticModel, ModelConfig
+from ..model import AcousticModel, ModelConfig, log_softmax_heads
 from .config import NetworkConfig
 
 __all__ = ["TrainingNetwork"]
@@ -29,12 +29,17 @@ class _Block(nn.Module):
 
 
 class TrainingNetwork(nn.Module):
-    """A pre-norm residual stack of LSTM layers and a CTC head.
+    """A pre-norm residual stack of LSTM layers and its heads: tokens, phones, and frames.
+
+    The head for frames tells the phone of every timestep, where that for phones, like all that CTC
+    trains, answers once a phone. It teaches the stack, aligns, and is not shipped.
 
     Unidirectional, so what follows an utterance in a padded batch cannot reach it.
     """
 
-    def __init__(self, config: NetworkConfig, input_size: int, vocab_size: int) -> None:
+    def __init__(
+        self, config: NetworkConfig, input_size: int, vocab_size: int, phone_size: int = 0
+    ) -> None:
         super().__init__()
         hidden = config.hidden_size
         self.sizes = ModelConfig(
@@ -42,35 +47,47 @@ class TrainingNetwork(nn.Module):
             hidden_size=hidden,
             num_layers=config.num_layers,
             vocab_size=vocab_size,
+            phone_size=phone_size,
         )
         self.input = nn.Linear(input_size, hidden)
         self.blocks = nn.ModuleList(
             _Block(hidden, config.dropout) for _ in range(config.num_layers)
         )
         self.norm = nn.LayerNorm(hidden, eps=NORM_EPSILON)
-        self.head = nn.Linear(hidden, vocab_size)
+        self.head = nn.Linear(hidden, self.sizes.output_size)
+        self.frames = nn.Linear(hidden, phone_size) if phone_size else None
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Map ``frames (T, B, F)`` to ``log_probs (T, B, V)``, float32."""
+        """Map ``frames (T, B, F)`` to ``log_probs (T, B, V + P + P)``, float32."""
         r = self.input(frames).float()
         for block in self.blocks:
             r = block(r)
-        logits: Tensor = self.head(self.norm(r))
-        return logits.float().log_softmax(dim=-1)
+        r = self.norm(r)
+        shipped = log_softmax_heads(self.head(r).float(), self.sizes)
+        if self.frames is None:
+            return shipped
+        return torch.cat([shipped, self.frames(r).float().log_softmax(dim=-1)], dim=-1)
 
     @torch.no_grad()
     def load_exported(self, model: AcousticModel) -> None:
-        """Take over the weights of a finished model; gains become 1 and biases 0 again."""
+        """Take over the weights of a finished model; gains become 1 and biases 0 again.
+
+        Heads that the model lacks stay as they were made.
+        """
         self.input.load_state_dict(model.input.state_dict())
-        self.head.load_state_dict(model.head.state_dict())
+        self.head.weight[: model.config.output_size] = model.head.weight
+        self.head.bias[: model.config.output_size] = model.head.bias
         for block, source in zip(self.blocks, model.lstm.weights, strict=True):
             assert isinstance(block, _Block)
             for parameter, tensor in zip(block.lstm.parameters(), source, strict=True):
                 parameter.copy_(tensor)
 
     @torch.no_grad()
-    def export(self) -> AcousticModel:
-        """Return the same function with the normalisations' gains and biases folded away."""
+    def export(self, *, frames: bool = False) -> AcousticModel:
+        """Return the same function with the normalisations' gains and biases folded away.
+
+        Its phones are those of the head for ``frames`` if asked for.
+        """
         model = AcousticModel(self.sizes)
         model.input.load_state_dict(self.input.state_dict())
         for block, target in zip(self.blocks, model.lstm.weights, strict=True):
@@ -81,7 +98,11 @@ class TrainingNetwork(nn.Module):
             target.w_hh.copy_(w_hh)
             target.b_ih.copy_(b_ih + b_hh + w_ih @ bias)
             target.b_hh.zero_()
-        weight = self.head.weight.cpu()
+        weight, bias = self.head.weight.cpu(), self.head.bias.cpu()
+        if frames and self.frames is not None:
+            kept = self.sizes.vocab_size
+            weight = torch.cat([weight[:kept], self.frames.weight.cpu()])
+            bias = torch.cat([bias[:kept], self.frames.bias.cpu()])
         model.head.weight.copy_(weight * self.norm.weight.cpu())
-        model.head.bias.copy_(self.head.bias.cpu() + weight @ self.norm.bias.cpu())
+        model.head.bias.copy_(bias + weight @ self.norm.bias.cpu())
         return model.requires_grad_(False).eval()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import ConfigError
-from .config import TrainingConfig
+from .config import OptimizerConfig, TrainingConfig
 from .network import TrainingNetwork
 
 __all__ = ["TrainingState"]
@@ -20,7 +20,7 @@ _COUNTERS = ("update", "epoch", "position", "hours", "seconds")
 
 
 class TrainingState:
-    """Network, averaged network, optimizer, and how far the run has come.
+    """Network, averaged network, optimizers, and how far the run has come.
 
     ``position`` counts the batches of the current epoch that are done; ``hours`` are of audio,
     ``seconds`` of the clock. No generator's state is kept: whatever is random in an update is drawn
@@ -31,16 +31,7 @@ class TrainingState:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.to(self.device)
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        decayed = [p for p in self.network.parameters() if p.dim() > 1]
-        others = [p for p in self.network.parameters() if p.dim() <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": config.optimizer.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            betas=(0.9, 0.98),
-            fused=True,
-        )
+        self.optimizers = _optimizers(config.optimizer, self.network)
         self.update = 0
         self.epoch = 0
         self.position = 0
@@ -54,7 +45,7 @@ class TrainingState:
             "identity": self._identity,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             **{name: getattr(self, name) for name in _COUNTERS},
         }
         partial = path.with_suffix(".partial")
@@ -71,7 +62,8 @@ class TrainingState:
             )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         for name in _COUNTERS:
             setattr(self, name, state[name])
 
@@ -83,9 +75,37 @@ class TrainingState:
         torch._foreach_lerp_([*averaged.values()], [*current.values()], weight)
 
 
+def _optimizers(config: OptimizerConfig, network: TrainingNetwork) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices between hidden units, and AdamW for all else."""
+    hidden = [p for p in network.blocks.parameters() if p.dim() == 2] if config.muon else []
+    chosen = {id(p) for p in hidden}
+    rest = [p for p in network.parameters() if id(p) not in chosen]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            [
+                {
+                    "params": [p for p in rest if p.dim() > 1],
+                    "weight_decay": config.weight_decay,
+                },
+                {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
+            ],
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+    ]
+    if hidden:
+        # Its steps are as large as AdamW's, so that one learning rate serves both.
+        muon = torch.optim.Muon(
+            hidden, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+        optimizers.append(muon)
+    return optimizers
+
+
 def _identity(config: TrainingConfig) -> str:
     """Digest of the settings that a checkpoint cannot outlive."""
     parts = config.model_dump(include={"seed", "frontend", "network", "data"}, mode="json")
     for name in ("root", "workers", "dev"):
         del parts["data"][name]
+    parts |= {"phones": bool(config.phones.lexicon), "muon": config.optimizer.muon}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

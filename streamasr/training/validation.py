@@ -49,7 +49,8 @@ class DevSet:
                 items.append(self._frontend.stack(self._frontend.log_mel(samples)))
             log_probs, _ = model(torch.nn.utils.rnn.pad_sequence(items))
             for row, frames in enumerate(items):
-                words, state = decoder(log_probs[: len(frames), row], decoder.initial_state())
+                characters = log_probs[: len(frames), row, : len(self._tokens)]
+                words, state = decoder(characters, decoder.initial_state())
                 last, _ = decoder.finish(state)
                 texts.append(" ".join(w.text for w in [*words, *last]))
         return count_errors(self._references, texts)

@@ -14,7 +14,7 @@ from streamasr.frontend import Frontend, FrontendConfig
 from streamasr.manifest import normalise, read_manifest
 from streamasr.model import Tokens
 from streamasr.training import load_config
-from streamasr.training.augment import Augmenter, colour_spectrum, mask_spectrogram
+from streamasr.training.augment import Augmenter, Timing, colour_spectrum, mask_spectrogram
 from streamasr.training.batches import batches_of_epoch, epoch_plan, load_corpus
 from streamasr.training.cache import AudioCache
 from streamasr.training.config import AugmentConfig
@@ -53,7 +53,7 @@ def test_a_batch_does_not_depend_on_who_makes_it_or_when(recipe, workers):
     assert len(rest) == len(whole) - 2
     for a, b in zip(whole[2:], rest, strict=True):
         assert torch.equal(a.frames, b.frames)
-        assert torch.equal(a.targets, b.targets)
+        assert torch.equal(a.characters.tokens, b.characters.tokens)
 
 
 def test_targets_are_the_transcripts(recipe, tone_data: Path):
@@ -92,7 +92,7 @@ def test_augmentation_is_a_function_of_its_generator(tone_data: Path, tmp_path: 
     config = AugmentConfig(noise_probability=1, room_probability=1)
     augment = Augmenter(config, noises, rooms)
     samples = loud(np.random.default_rng(0))
-    first, same, other = (augment(samples, np.random.default_rng(s)) for s in (1, 1, 2))
+    first, same, other = (augment(samples, np.random.default_rng(s))[0] for s in (1, 1, 2))
     assert np.array_equal(first, same)
     assert len(other) != len(first) or not np.array_equal(first, other)
     assert first.dtype == np.float32
@@ -103,7 +103,9 @@ def test_speed_changes_the_length():
     config = AugmentConfig(noise_probability=0, padding_seconds=0)
     augment = Augmenter(config, None, None)
     samples = loud(np.random.default_rng(0))
-    lengths = {len(augment(samples, np.random.default_rng(seed))) for seed in range(20)}
+    varied = [augment(samples, np.random.default_rng(seed)) for seed in range(20)]
+    lengths = {len(sound) for sound, _ in varied}
+    assert all(len(sound) == pytest.approx(16_000 / t.speed, abs=2) for sound, t in varied)
     expected = [round(len(samples) / speed) for speed in (1.1, 1.0, 0.9)]
     assert sorted(lengths) == pytest.approx(expected, abs=2)
 
@@ -128,7 +130,7 @@ def test_noise_is_added_at_the_chosen_ratio(snr):
     samples = 0.1 * loud(np.random.default_rng(0))
     ratios = []
     for seed in range(20):
-        noise = augment(samples, np.random.default_rng(seed)) - samples
+        noise = augment(samples, np.random.default_rng(seed))[0] - samples
         if noise.any():  # one of the noises is silence
             ratios.append(10 * np.log10(np.mean(samples**2) / np.mean(noise**2)))
     assert ratios
@@ -142,10 +144,21 @@ def test_a_room_leaves_words_where_they_are(tone_data: Path, tmp_path: Path):
     )
     click = np.zeros(4_000, np.float32)
     click[1_000] = 0.5
-    wet = Augmenter(config, None, rooms)(click, np.random.default_rng(0))
+    wet, timing = Augmenter(config, None, rooms)(click, np.random.default_rng(0))
+    assert timing == Timing()
     assert np.abs(wet[:1_000]).max() < 1e-6
     assert np.argmax(np.abs(wet)) == 1_000
     assert np.count_nonzero(np.abs(wet) > 1e-6) > 100
+
+
+def test_timing_says_where_the_sound_went():
+    config = AugmentConfig(noise_probability=0, gain_db=0, padding_seconds=0.3)
+    click = np.zeros(16_000, np.float32)
+    click[8_000] = 0.9
+    for seed in range(10):
+        sound, timing = Augmenter(config, None, None)(click, np.random.default_rng(seed))
+        where = float(np.argmax(np.abs(sound))) / 16_000
+        assert where == pytest.approx(timing.lead + 0.5 / timing.speed, abs=1e-3)
 
 
 def test_silence_is_never_too_loud_and_has_the_length():

@@ -1,0 +1,64 @@
+"""``streamasr tune``: the beam search's weights for a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import StreamasrError
+from . import console
+
+if TYPE_CHECKING:
+    from ..tuning import Trial
+
+__all__ = ["tune"]
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise StreamasrError(f"{text!r} is no list of numbers such as 1,1.5,2") from error
+
+
+def tune(
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST", help="Recordings to choose on: not the test set.")
+    ],
+    model: Annotated[Path, typer.Option("--model", metavar="DIR", help="Model folder to change.")],
+    lm_weights: Annotated[
+        str, typer.Option("--lm-weights", metavar="LIST", help="Language model weights to try.")
+    ] = "1,1.5,2,2.5",
+    word_scores: Annotated[
+        str, typer.Option("--word-scores", metavar="LIST", help="Scores per word to try.")
+    ] = "0,1,2",
+    every: Annotated[
+        int, typer.Option("--every", min=1, metavar="N", help="Take each N-th recording only.")
+    ] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Choose the beam search weights with the fewest word errors; store them in beam.json."""
+    from ..manifest import read_manifest
+    from ..tuning import tune as run
+
+    weights, scores = _numbers(lm_weights), _numbers(word_scores)
+    utterances = read_manifest(manifest)[::every]
+    with console.progress_bar(quiet=quiet) as bar:
+        task = bar.add_task("tuning", total=len(weights) * len(scores), rate="")
+
+        def report(trial: Trial) -> None:
+            bar.update(task, advance=1, rate=f"WER {100 * trial.counts.wer:.2f} %")
+            print(_line(trial))
+
+        best = run(model, utterances, lm_weights=weights, word_scores=scores, report=report)
+    console.note(f"stored in {model / 'beam.json'}: {_line(best)}")
+
+
+def _line(trial: Trial) -> str:
+    config, counts = trial.config, trial.counts
+    return (
+        f"lm_weight {config.lm_weight:g}  word_score {config.word_score:g}  "
+        f"WER {100 * counts.wer:.2f} %  CER {100 * counts.cer:.2f} %"
+    )

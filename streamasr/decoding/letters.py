@@ -1,0 +1,44 @@
+"""Letter-to-sound rules: the phones of words that no lexicon has.
+
+Each letter of a word is given its phones, none, one or two, by the widest context known around it,
+as in the compressed decision trees of Daelemans and van den Bosch 1996 (IGTree).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["CONTEXTS", "RULES", "context", "pronounce", "read_rules"]
+
+RULES = "letters.txt"
+# Letters to the left and to the right, from the narrowest context to the widest.
+CONTEXTS = ((0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 3), (3, 3))
+_EDGE = "###"
+
+
+def context(word: str, position: int, left: int, right: int) -> str:
+    """Return the letter at ``position``, as a capital, between its neighbours; ``#`` is the end."""
+    padded, place = f"{_EDGE}{word}{_EDGE}", position + len(_EDGE)
+    before, after = padded[place - left : place], padded[place + 1 : place + 1 + right]
+    return before + word[position].upper() + after
+
+
+def pronounce(word: str, rules: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the phones of ``word``, lower case, a to z; empty if it has none."""
+    phones: list[str] = []
+    for position in range(len(word)):
+        for left, right in reversed(CONTEXTS):
+            answer = rules.get(context(word, position, left, right))
+            if answer is not None:
+                phones += answer
+                break
+    return tuple(phones)
+
+
+def read_rules(path: Path) -> dict[str, tuple[str, ...]]:
+    """Read a context and its phones a line; an absent file has no rules."""
+    if not path.is_file():
+        return {}
+    lines = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
+    return {line[0]: tuple(line[1:]) for line in lines if line}

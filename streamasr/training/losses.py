@@ -1,0 +1,65 @@
+"""What an update minimises: CTC over characters, and what a lexicon adds for phones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .batches import Batch, Targets
+from .config import LossConfig
+from .crf import log_denominator
+from .labels import IGNORED
+
+__all__ = ["Losses"]
+
+
+class Losses:
+    """The losses of a batch; ``trigrams`` of phones are needed for CTC-CRF alone."""
+
+    def __init__(
+        self,
+        config: LossConfig,
+        vocab_size: int,
+        phone_size: int = 0,
+        trigrams: Tensor | None = None,
+    ) -> None:
+        self._config = config
+        self._sizes = [vocab_size, phone_size, phone_size]
+        self._trigrams = trigrams
+
+    def __call__(self, log_probs: Tensor, batch: Batch, update: int) -> dict[str, Tensor]:
+        """Return each weighted loss of ``log_probs (T, B, V + P + P)`` by its name."""
+        weights, found = self._config, {}
+        characters, phones, frames = torch.split(log_probs, self._sizes, dim=-1)
+        if weights.characters:
+            loss = _ctc(characters, batch.lengths, batch.characters).sum()
+            found["characters"] = weights.characters * loss / _tokens(batch.characters)
+        if batch.phones is None or batch.labels is None:
+            return found
+        if weights.frames:
+            labels = batch.labels.to(frames.device).flatten()
+            loss = nn.functional.nll_loss(frames.flatten(0, 1), labels, ignore_index=IGNORED)
+            found["frames"] = weights.frames * loss
+        if weights.phones:
+            loss = _ctc(phones, batch.lengths, batch.phones)
+            if self._trigrams is not None and update >= weights.denominator_from:
+                loss = loss + log_denominator(phones, batch.lengths, self._trigrams)
+            found["phones"] = weights.phones * loss.sum() / _tokens(batch.phones)
+        return found
+
+
+def _tokens(targets: Targets) -> Tensor:
+    return targets.lengths.sum().clamp(min=1)
+
+
+def _ctc(log_probs: Tensor, lengths: Tensor, targets: Targets) -> Tensor:
+    loss: Tensor = nn.functional.ctc_loss(
+        log_probs,
+        targets.tokens.to(log_probs.device),
+        lengths,
+        targets.lengths,
+        blank=0,
+        reduction="none",
+        zero_infinity=True,
+    )
+    return loss

@@ -1,0 +1,142 @@
+"""Hotwords: the file, the bonus that is taken back, words that the lexicon lacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamasr import ConfigError
+from streamasr.decoding import BeamConfig, BeamDecoder, Hotword, Lexicon, read_hotwords
+from streamasr.decoding.letters import pronounce, read_rules
+from streamasr.model import Tokens
+
+from .conftest import REPOSITORY
+from .test_beam import ARPA, PHONES, STEP, TOKENS, decode, posteriors, spoken
+
+pytest.importorskip("flashlight", reason="flashlight-text has no build for this Python")
+
+
+def test_a_file_is_read(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("# people\n\nGathercole\nNew York\t3\nNguyen\t\tN W IH N\n", encoding="utf-8")
+    first, second, third = read_hotwords(path)
+    assert (first.words, first.weight) == (("gathercole",), 2.0)
+    assert (second.words, second.weight) == (("new", "york"), 3.0)
+    assert (third.words, third.weight, third.phones) == (("nguyen",), 2.0, ("n", "w", "ih", "n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a\n\nb\theavy\n", ":3: the weight 'heavy' is no number"),
+        ("a\t1\tah\tmore\n", ":1: a line"),
+    ],
+)
+def test_a_line_that_is_wrong_is_named(tmp_path, text, message):
+    path = tmp_path / "names.txt"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_hotwords(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"names\.txt: cannot be read"):
+        read_hotwords(tmp_path / "names.txt")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "lm.bin").write_text(ARPA, encoding="utf-8")
+    (tmp_path / "lexicon.txt").write_text("i ay\nthe dh ah\nsee s iy\nsea s iy\ncats k ae t s\n")
+    (tmp_path / "letters.txt").write_text("Z z\nI ay\nG g\nE iy\nEE iy\n#Se s\n")
+    return tmp_path
+
+
+def scores(folder, hotwords, *sentence: str) -> float:
+    lexicon = Lexicon(folder, PHONES, hotwords)
+    lm = lexicon.language_model()
+    state, total = lm.start(False), 0.0
+    for word in sentence:
+        state, score = lm.score(state, lexicon.words.index(word))
+        total += score
+    return total + lm.finish(state)[1]
+
+
+def test_a_phrase_earns_its_weight_and_what_breaks_off_earns_nothing(folder):
+    phrase = [Hotword("The Sea", 1.5)]
+    plain = {s: scores(folder, [], *s) for s in (("the", "sea"), ("the", "cats"), ("i", "see"))}
+    assert scores(folder, phrase, "the", "sea") == pytest.approx(plain["the", "sea"] + 3, abs=1e-5)
+    assert scores(folder, phrase, "the", "cats") == pytest.approx(plain["the", "cats"], abs=1e-5)
+    assert scores(folder, phrase, "i", "see") == pytest.approx(plain["i", "see"], abs=1e-5)
+    assert scores(folder, phrase, "i", "the") == pytest.approx(scores(folder, [], "i", "the"))
+
+
+def test_a_phrase_that_breaks_off_may_begin_again(folder):
+    phrase = [Hotword("the sea", 1.0)]
+    expected = scores(folder, [], "the", "the", "sea") + 2
+    assert scores(folder, phrase, "the", "the", "sea") == pytest.approx(expected, abs=1e-5)
+
+
+def beam(folder, tokens, hotwords) -> BeamDecoder:
+    return BeamDecoder(tokens, STEP, Lexicon(folder, tokens, hotwords), BeamConfig())
+
+
+def test_a_hotword_wins_over_a_word_that_sounds_alike(folder):
+    heard = spoken("dh ah s iy")
+    assert [w.text for w in decode(beam(folder, PHONES, []), heard)] == ["the", "sea"]
+    favoured = beam(folder, PHONES, [Hotword("SEE", 3)])
+    assert [w.text for w in decode(favoured, heard)] == ["the", "see"]
+
+
+def test_a_word_outside_the_lexicon_is_heard_by_its_letters(folder):
+    heard = spoken("dh ah z iy g ay")
+    decoder = beam(folder, PHONES, [Hotword("Zeegi")])
+    assert decoder.unusable_hotwords == []
+    assert [w.text for w in decode(decoder, heard)] == ["the", "zeegi"]
+
+
+def test_a_word_outside_the_lexicon_is_heard_as_its_phones_say(folder):
+    hotword = Hotword("Xu", phones=("sh", "uw"))
+    heard = spoken("dh ah sh uw")
+    assert [w.text for w in decode(beam(folder, PHONES, [hotword]), heard)] == ["the", "xu"]
+
+
+def test_a_model_of_characters_takes_new_words_as_they_are_spelled(folder):
+    (folder / "lexicon.txt").write_text("i\nthe\nsee\nsea\ncats\n")
+    heard = posteriors("the _zax ")
+    assert [w.text for w in decode(beam(folder, TOKENS, [Hotword("ZAX")]), heard)] == ["the", "zax"]
+
+
+def test_what_cannot_be_used_is_named(folder):
+    decoder = beam(folder, PHONES, [Hotword("東京"), Hotword("qqq"), Hotword("cats")])
+    reasons = {hotword.text: reason for hotword, reason in decoder.unusable_hotwords}
+    assert reasons.keys() == {"東京", "qqq"}
+    assert "no letters" in reasons["東京"]
+    assert "no pronunciation of 'qqq'" in reasons["qqq"]
+
+
+def test_the_widest_context_decides(folder):
+    rules = read_rules(folder / "letters.txt")
+    assert pronounce("zee", rules) == ("z", "iy", "iy")
+    assert pronounce("see", rules) == ("s", "iy", "iy")
+    assert pronounce("qq", rules) == ()
+    assert read_rules(folder / "absent.txt") == {}
+
+
+def test_rules_are_learned_from_a_lexicon(tmp_path):
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text(
+        "cat k ae t\ncot k aa t\ncit s ih t\ncity s ih t iy\nchat ch ae t\nchit ch ih t\n"
+        "hat hh ae t\nhit hh ih t\ntic t ih k\ntac t ae k\nits ih t s\nhats hh ae t s\n"
+    )
+    command = [sys.executable, REPOSITORY / "scripts" / "build_letter_rules", lexicon]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (tmp_path / "letters.txt").write_text(done.stdout)
+    rules = read_rules(tmp_path / "letters.txt")
+    assert pronounce("chac", rules) == ("ch", "ae", "k")
+    assert pronounce("cats", rules) == ("k", "ae", "t", "s")
+    # Rules only: no tokens that a model would not know.
+    assert {phone for phones in rules.values() for phone in phones} <= set(Tokens.phones().symbols)

@@ -1,0 +1,146 @@
+"""From recordings and a lexicon to a model that reads words off phones, in small."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from streamasr import Recognizer
+from streamasr.errors import ConfigError
+from streamasr.manifest import normalise, read_manifest
+from streamasr.model import Tokens, load_bundle
+from streamasr.training import load_config, train
+from streamasr.training.config import NetworkConfig
+from streamasr.training.labels import Labels
+from streamasr.training.network import TrainingNetwork
+from streamasr.tuning import tune
+
+from ..conftest import relative_error
+
+PHONE_OF = {"a": "aa", "b": "b", "c": "ch", "d": "d"}
+
+
+def words_of(root: Path) -> list[str]:
+    return sorted(
+        {
+            word
+            for name in ("train.tsv", "dev.tsv")
+            for u in read_manifest(root / name)
+            for word in normalise(u.transcript).split()
+        }
+    )
+
+
+def write_lexicon(path: Path, words: list[str]) -> None:
+    lines = (f"{word} {' '.join(PHONE_OF[c] for c in word)}\n" for word in words)
+    path.write_text("".join(lines))
+
+
+def language_model(words: list[str]) -> str:
+    """Return an ARPA file in which every word is as likely as any other."""
+    listed = "".join(f"-1.5\t{word}\t0\n" for word in words)
+    begun = "".join(f"-1.5\t<s> {word}\n" for word in words)
+    return (
+        f"\\data\\\nngram 1={len(words) + 3}\nngram 2={len(words)}\n\n"
+        f"\\1-grams:\n-99\t<s>\t0\n-1\t</s>\n-5\t<unk>\n{listed}\n"
+        f"\\2-grams:\n{begun}\n\\end\\\n"
+    )
+
+
+def test_the_chain_from_recordings_to_words(recipe, tone_data: Path, tmp_path: Path):
+    characters = train(load_config(recipe("characters", updates=60, save_every=60)))
+
+    words = words_of(tone_data)
+    write_lexicon(tmp_path / "lexicon.txt", words)
+    path = recipe("phones", updates=240, save_every=120, decay=120)
+    path.write_text(
+        f'init = "{characters}"\n'
+        + path.read_text().replace("muon = false", "")
+        + """muon = true
+
+[phones]
+lexicon = "lexicon.txt"
+align = [0, 2, 4]
+delay_seconds = 0.08
+
+[loss]
+characters = 0.3
+frames = 1.0
+phones = 0.3
+denominator = true
+denominator_from = 120
+"""
+    )
+    folder = train(load_config(path))
+    with (tmp_path / "phones" / "log.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    first, last = rows[0], rows[-1]
+    assert float(last["loss_frames"]) < 0.5 * float(first["loss_frames"])
+    assert float(last["loss_phones"]) < 0.5 * float(rows[119]["loss_phones"])
+    # The last labels were aligned by phones, and say each utterance's phones.
+    labels = Labels.load(tmp_path / "phones" / "labels-4.npz")
+    phones = Tokens.phones()
+    for index, utterance in enumerate(read_manifest(tone_data / "train.tsv")):
+        said = [PHONE_OF[c] for c in normalise(utterance.transcript).replace(" ", "")]
+        assert [phones.symbols[k] for k in labels.phones(index)] == said
+
+    write_lexicon(folder / "lexicon.txt", words)
+    (folder / "lm.bin").write_text(language_model(words))
+    dev, trials = read_manifest(tone_data / "dev.tsv"), []
+    best = tune(folder, dev, lm_weights=[0.5, 1.0], word_scores=[-1.0, 1.0], report=trials.append)
+    assert len(trials) == 4
+    assert best.counts.wer == min(trial.counts.wer for trial in trials)
+    assert json.loads((folder / "beam.json").read_text()) == best.config.model_dump(
+        exclude_defaults=True
+    )
+    recognizer = Recognizer.from_pretrained(folder)
+    assert recognizer.decoder == "beam"
+    # Whether "ab b" is one word, or a long sound two short ones, only a language model can tell.
+    for utterance in dev:
+        heard = recognizer.transcribe(utterance.path).text
+        assert sounds(heard) == sounds(normalise(utterance.transcript))
+
+
+def sounds(text: str) -> list[str]:
+    return [letter for letter, _ in itertools.groupby(text.replace(" ", ""))]
+
+
+def test_phones_need_a_lexicon(recipe):
+    path = recipe()
+    path.write_text(path.read_text() + "[loss]\nframes = 1.0\n")
+    with pytest.raises(ConfigError, match=r"loss\.frames and loss\.phones need phones\.lexicon"):
+        load_config(path)
+
+
+def test_both_heads_are_exported():
+    torch.manual_seed(0)
+    network = TrainingNetwork(NetworkConfig(hidden_size=20, num_layers=2), 12, 7, 5).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        expected = network(torch.randn(30, 4, 12, generator=torch.Generator().manual_seed(1)))
+    frames = torch.randn(30, 4, 12, generator=torch.Generator().manual_seed(1))
+    shipped, _ = network.export()(frames)
+    assert relative_error(shipped, expected[..., :12]) < 1e-6
+    aligner, _ = network.export(frames=True)(frames)
+    assert relative_error(aligner[..., 7:], expected[..., 12:]) < 1e-6
+    heads = shipped.exp()
+    assert torch.allclose(heads[..., :7].sum(-1), torch.ones(30, 4))
+    assert torch.allclose(heads[..., 7:].sum(-1), torch.ones(30, 4))
+
+
+def test_a_bundle_with_phones_is_read_back(recipe, tone_data: Path, tmp_path: Path):
+    write_lexicon(tmp_path / "lexicon.txt", words_of(tone_data))
+    path = recipe(updates=2, save_every=2, decay=0)
+    path.write_text(path.read_text() + '[phones]\nlexicon = "lexicon.txt"\n[loss]\nframes = 1.0\n')
+    bundle = load_bundle(train(load_config(path)))
+    assert bundle.phones == bundle.spelling_tokens == Tokens.phones()
+    assert bundle.spelling_part == slice(29, 29 + len(Tokens.phones()))
+    (bundle.folder / "phones.txt").unlink()
+    with pytest.raises(Exception, match=r"phones\.txt: cannot be read"):
+        load_bundle(bundle.folder)
