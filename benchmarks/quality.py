@@ -159,9 +159,9 @@ def word_times(
             yield []
             continue
         steps = [(owner[s], t) for t, s in enumerate(path) if graph.words[s] >= 0]
-        step = bundle.config.frontend.step_seconds
+        step, late = bundle.config.frontend.step_seconds, bundle.config.delay_seconds
         by_word: list[list[int]] = [[t for n, t in steps if n == k] for k in range(len(words))]
-        yield [(times[0] * step, (times[-1] + 1) * step) for times in by_word]
+        yield [(times[0] * step - late, (times[-1] + 1) * step - late) for times in by_word]
 
 
 def rates(references: Sequence[str], found: Sequence[Transcript]) -> ErrorCounts:

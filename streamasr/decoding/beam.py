@@ -209,24 +209,6 @@ class BeamDecoder:
         ]
         return tuple(nlargest(self._nbest, pairs, key=lambda pair: pair.score)) or before
 
-    def _merge_repeats(self, log_probs: Tensor, last: int) -> tuple[Tensor, int]:
-        """Count a token that goes on as a blank, too; return the likeliest token of the last step.
-
-        Where a spelling has no separator, flashlight's search leaves a word with its last token's
-        first timestep, and hears only blanks until the next word.
-        """
-        best = log_probs.argmax(dim=-1)
-        if self._tokens.space is not None:
-            return log_probs, int(best[-1])
-        blank = self._tokens.blank
-        before = torch.cat([best.new_tensor([last]), best[:-1]])
-        goes_on = (best == before) & (best != blank)
-        merged = log_probs.clone()
-        merged[goes_on, blank] = torch.logaddexp(
-            log_probs[goes_on, blank], log_probs[goes_on, best[goes_on]]
-        )
-        return merged, int(best[-1])
-
     def _hear(self, log_probs: Tensor, state: BeamState) -> BeamState:
         if not len(log_probs):
             return state
