@@ -238,3 +238,22 @@ def test_several_readings_come_best_first(phone_folder):
     assert len({a.text for a in found}) == len(found) == 3
     assert [a.score for a in found] == sorted((a.score for a in found), reverse=True)
     assert load_beam(phone_folder, PHONES, STEP).alternatives(state) == ()
+
+
+def test_words_of_an_unsure_segment_are_taken_for_noise(phone_folder):
+    """The pause keeps segments apart: one is judged without the other."""
+    lexicon, config = Lexicon(phone_folder, PHONES), BeamConfig(least_confidence=0.6)
+    strict = BeamDecoder(PHONES, STEP, lexicon, config)
+    sure = spoken("dh ah s iy" + " _" * 10)
+    unsure = (spoken("dh ah s iy" + " _" * 10) / 4).log_softmax(-1)
+    unsure[8:] = sure[8:]
+    for log_probs, text in (
+        (sure, "the sea"),
+        (unsure, ""),
+        (torch.cat([unsure, sure]), "the sea"),
+    ):
+        assert " ".join(w.text for w in decode(strict, log_probs)) == text
+    _, state = strict(unsure[:8], strict.initial_state())
+    assert strict.partial(state) == []
+    lenient = BeamDecoder(PHONES, STEP, lexicon, BeamConfig())
+    assert [w.text for w in decode(lenient, unsure)] == ["the", "sea"]

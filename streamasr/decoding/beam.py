@@ -57,6 +57,9 @@ class BeamConfig(BaseModel):
     pause_seconds: float = Field(0.6, gt=0, description="of blanks that end a segment")
     longest_seconds: float = Field(20.0, gt=0, description="of a segment")
     blank_posterior: float = Field(0.5, gt=0, lt=1, description="above it nothing was said")
+    least_confidence: float = Field(
+        0.0, ge=0, lt=1, description="mean of a segment's words; below it they are taken for noise"
+    )
 
 
 class _Search:
@@ -163,7 +166,8 @@ class BeamDecoder:
         if not state.spoken:
             return []
         search = self._search_of(state)
-        return self._words(search.decoder.get_best_hypothesis(0), state)
+        words = self._words(search.decoder.get_best_hypothesis(0), state)
+        return words if self._are_speech(words) else []
 
     def finish(self, state: BeamState) -> tuple[list[Word], BeamState]:
         """End the segment: return its words, and the state after them."""
@@ -178,10 +182,17 @@ class BeamDecoder:
             search.decoder.decode_end()
             found = search.decoder.get_all_final_hypothesis()
             words = self._words(found[0], state) if found else []
-            if self._nbest > 1:
+            if not self._are_speech(words):
+                words = []
+            elif self._nbest > 1:
                 state = replace(state, alternatives=self._join(state.alternatives, found))
         before = state.before + state.steps
         return words, BeamState(before=before, alternatives=state.alternatives)
+
+    def _are_speech(self, words: Sequence[Word]) -> bool:
+        """Whether a segment's words are sure enough to have been said: noise resembles none."""
+        total = sum(word.confidence for word in words)
+        return total >= self._config.least_confidence * len(words)
 
     @property
     def unusable_hotwords(self) -> Sequence[tuple[Hotword, str]]:
