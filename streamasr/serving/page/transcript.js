@@ -1,0 +1,73 @@
+// The transcript: final segments, the segment that is still open, and what can be saved of them.
+
+const pad = (value, length = 2) => String(value).padStart(length, "0");
+
+function srtTime(seconds) {
+  const ms = Math.round(seconds * 1000);
+  const [h, m, s] = [ms / 3_600_000, (ms / 60_000) % 60, (ms / 1000) % 60].map(Math.floor);
+  return `${pad(h)}:${pad(m)}:${pad(s)},${pad(ms % 1000, 3)}`;
+}
+
+export class Transcript {
+  constructor(finals, partial, frame) {
+    this.finals = finals;
+    this.partial = partial;
+    this.frame = frame;
+    this.segments = [];
+    this.words = [];
+  }
+
+  // Words that were the same in two updates are firm; the tail may still change.
+  showPartial(text) {
+    const words = text.split(" ").filter(Boolean);
+    let firm = 0;
+    while (firm < words.length && words[firm] === this.words[firm]) firm++;
+    this.words = words;
+    const open = document.createElement("span");
+    open.className = "open";
+    open.textContent = words.slice(firm).join(" ");
+    this.partial.replaceChildren(words.slice(0, firm).join(" ") + " ", open);
+    this.follow();
+  }
+
+  addFinal({ text, start, end }) {
+    this.words = [];
+    this.partial.replaceChildren();
+    if (!text) return;
+    this.segments.push({ text, start, end });
+    this.line(text);
+  }
+
+  addNote(text) {
+    this.line(text).className = "note";
+  }
+
+  line(text) {
+    const paragraph = document.createElement("p");
+    paragraph.textContent = text;
+    this.finals.append(paragraph);
+    this.follow();
+    return paragraph;
+  }
+
+  follow() {
+    this.frame.scrollTop = this.frame.scrollHeight;
+  }
+
+  clear() {
+    this.segments = [];
+    this.words = [];
+    this.finals.replaceChildren();
+    this.partial.replaceChildren();
+  }
+
+  get txt() {
+    return this.segments.map((s) => s.text + "\n").join("");
+  }
+
+  get srt() {
+    return this.segments
+      .map((s, i) => `${i + 1}\n${srtTime(s.start)} --> ${srtTime(s.end)}\n${s.text}\n`)
+      .join("\n");
+  }
+}
