@@ -1,0 +1,119 @@
+"""``streamasr serve``: many callers, one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import StreamasrError
+from . import console
+from .options import (
+    Backend,
+    BackendOption,
+    Decoder,
+    DecoderOption,
+    HotwordsOption,
+    ModelOption,
+)
+
+__all__ = ["serve"]
+
+INSTALL = 'pip install "streamasr[serve]"'
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0: all.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 2700,
+    max_streams: Annotated[
+        int, typer.Option("--max-streams", min=1, help="Callers and uploads at once.")
+    ] = 64,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", help="Tokens, one a line.")
+    ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option("--origin", metavar="URL", help="Other pages that may connect; repeatable."),
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option("--tls-certificate", metavar="FILE", help="PEM; makes it https.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="PEM.")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads of the model.")
+    ] = None,
+    batched: Annotated[
+        bool, typer.Option("--batched/--one-by-one", help="All streams in one pass, or not.")
+    ] = True,
+    decoder: DecoderOption = Decoder.auto,
+    hotwords: HotwordsOption = None,
+    backend: BackendOption = Backend.auto,
+    model: ModelOption = None,
+) -> None:
+    """Serve live callers and uploads: WebSockets, OpenAI's transcriptions, and a page at /."""
+    try:
+        import uvicorn
+
+        from ..serving import ServeSettings, create_app
+        from ..serving.running import run
+        from ..serving.settings import read_tokens
+    except ImportError as error:
+        raise StreamasrError(f"serving needs {error.name}: {INSTALL}") from error
+    import torch
+
+    from ..decoding import read_hotwords
+    from ..recognizer import Recognizer
+
+    if (certificate is None) != (key is None):
+        raise StreamasrError("--tls-certificate and --tls-key go together")
+    for path in (certificate, key):
+        if path and not path.is_file():
+            raise StreamasrError(f"{path}: there is no such file")
+    if threads:
+        torch.set_num_threads(threads)
+    settings = ServeSettings(
+        max_streams=max_streams,
+        tokens=read_tokens(token_file) if token_file else frozenset(),
+        origins=frozenset(origin or ()),
+    )
+    recognizer = Recognizer.from_pretrained(
+        model,
+        backend=backend.value,
+        decoder=decoder.value,
+        hotwords=read_hotwords(hotwords) if hotwords else (),
+    )
+    for hotword, reason in recognizer.unusable_hotwords:
+        console.note(f"hotword {hotword.text!r} cannot be used: {reason}")
+    app = create_app(recognizer, settings, batched=batched)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        ws_max_size=settings.max_message_bytes,
+        # A slow reader's answers wait in its stream's own, bounded queue.
+        ws_max_queue=4,
+        timeout_graceful_shutdown=15,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    _log_to_stderr()
+    run(config)
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    from ..serving.running import JsonLines
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    for name in ("streamasr", "uvicorn"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)

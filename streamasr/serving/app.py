@@ -1,0 +1,150 @@
+"""The server's routes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from .. import __version__
+from ..errors import AudioError, StreamasrError
+from ..listening import Listening
+from ..recognizer import Recognizer
+from . import events_socket, uploads, vosk
+from .access import may_enter
+from .limits import BodyLimit, BodyTooLarge
+from .metrics import Metrics
+from .scheduler import Full, Scheduler
+from .settings import ServeSettings
+from .sockets import Server, serve_socket
+
+__all__ = ["create_app"]
+
+PAGE = Path(__file__).parent / "page"
+_OPEN = ("/", "/healthz", "/readyz")
+
+
+def create_app(
+    recognizer: Recognizer, settings: ServeSettings | None = None, **scheduling: Any
+) -> FastAPI:
+    """Return the ASGI application; ``scheduling`` goes to ``Scheduler``.
+
+    It runs its own recognition thread from start-up to shutdown. On shutdown, or as soon as
+    ``app.state.server.draining`` is set, open streams are told their last words.
+    """
+    settings = settings or ServeSettings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        metrics = Metrics()
+        scheduler = Scheduler(
+            recognizer, metrics, max_streams=settings.max_streams, **scheduling
+        )
+        app.state.server = Server(scheduler, Listening(recognizer), settings, asyncio.Event())
+        yield
+        app.state.server.draining.set()
+        await asyncio.to_thread(scheduler.close)
+
+    app = FastAPI(
+        title="streamasr",
+        version=__version__,
+        description="Streaming speech recognition. WebSockets: `/v1/stream` (docs/PROTOCOL.md) and "
+        "vosk-server's protocol at `/`.",
+        lifespan=lifespan,
+    )
+    app.add_middleware(BodyLimit, most_bytes=settings.max_upload_bytes)
+    app.include_router(uploads.router)
+    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+    _add_operations(app)
+    _add_sockets(app)
+    _add_errors(app)
+
+    @app.middleware("http")
+    async def check_token(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        path = request.url.path
+        if path in _OPEN or path.startswith("/page/") or may_enter(request, settings):
+            return await call_next(request)
+        answer = _problem(401, "this server asks for a token: Authorization: Bearer TOKEN")
+        answer.headers["WWW-Authenticate"] = "Bearer"
+        return answer
+
+    return app
+
+
+def _add_operations(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        """Whether the process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", response_model=None)
+    def readyz(request: Request) -> Response:
+        """Whether it takes new streams."""
+        server: Server = request.app.state.server
+        if server.draining.is_set():
+            return JSONResponse({"status": "draining"}, 503)
+        if len(server.scheduler) >= server.scheduler.max_streams:
+            return JSONResponse({"status": "full"}, 503)
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    def metrics(request: Request) -> Response:
+        """What the server counts, in Prometheus' format."""
+        found = generate_latest(request.app.state.server.scheduler.metrics.registry)
+        return Response(found, media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_sockets(app: FastAPI) -> None:
+    @app.websocket("/")
+    async def vosk_socket(socket: WebSocket) -> None:
+        await serve_socket(socket, app.state.server, vosk.talk, vosk.refuse)
+
+    @app.websocket("/v1/stream")
+    async def our_socket(socket: WebSocket) -> None:
+        await serve_socket(socket, app.state.server, events_socket.talk, events_socket.refuse)
+
+
+def _problem(status: int, message: str) -> JSONResponse:
+    """Return an error as OpenAI's clients read it."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    error = {"message": message, "type": kind, "param": None, "code": None}
+    return JSONResponse({"error": error}, status)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(Full)
+    async def full(_request: Request, error: Full) -> JSONResponse:
+        answer = _problem(503, str(error))
+        answer.headers["Retry-After"] = "1"
+        return answer
+
+    @app.exception_handler(BodyTooLarge)
+    async def too_large(_request: Request, error: BodyTooLarge) -> JSONResponse:
+        return _problem(413, str(error))
+
+    @app.exception_handler(AudioError)
+    async def bad_audio(_request: Request, error: AudioError) -> JSONResponse:
+        return _problem(400, str(error))
+
+    @app.exception_handler(StreamasrError)
+    async def mistake(_request: Request, error: StreamasrError) -> JSONResponse:
+        return _problem(400, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return _problem(400, f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}")

@@ -1,0 +1,86 @@
+"""Our own protocol, ``/v1/stream``: audio in, the events of ``streamasr mic --jsonl`` out.
+
+The client sends ``{"type": "start", "sample_rate": 48000, "format": "pcm_s16le"}``, then binary
+messages of mono samples in that format (``pcm_s16le`` or ``pcm_f32le``), then ``{"type": "end"}``.
+The server sends one JSON object a message: events (``events.schema.json``), ``{"type": "error",
+"message": …}`` before it closes for a reason, and ``{"type": "done"}`` after the last event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.websockets import WebSocket
+
+from .sockets import Draining, ProtocolError, Server, pcm16, receive
+from .streams import CallerStream
+
+__all__ = ["refuse", "talk"]
+
+
+class Start(BaseModel):
+    """The first message."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["start"]
+    sample_rate: int = Field(16_000, ge=4_000, le=192_000)
+    format: Literal["pcm_s16le", "pcm_f32le"] = "pcm_s16le"
+
+
+def _pcm32(data: bytes) -> NDArray[np.float32]:
+    if len(data) % 4:
+        raise ProtocolError(f"{len(data)} bytes are no 32-bit samples: send a multiple of 4")
+    return np.frombuffer(data, "<f4").astype(np.float32)
+
+
+async def refuse(socket: WebSocket, reason: str) -> None:
+    """Say why the stream is closed."""
+    await socket.send_json({"type": "error", "message": reason})
+
+
+async def talk(socket: WebSocket, server: Server) -> None:
+    """Serve one caller."""
+    first = await receive(socket, server.settings, server.draining)
+    try:
+        start = Start.model_validate(first)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise ProtocolError(f"the first message must be a start: {where} {problem['msg']}") from error
+    stream = server.stream("events", start.sample_rate)
+    decode = pcm16 if start.format == "pcm_s16le" else _pcm32
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_send(socket, stream))
+            group.create_task(_hear(socket, server, stream, decode))
+    except* Exception as errors:
+        raise errors.exceptions[0] from None
+    finally:
+        stream.leave()
+
+
+async def _send(socket: WebSocket, stream: CallerStream) -> None:
+    async for event in stream.events():
+        await socket.send_text(event.to_json())
+    await socket.send_json({"type": "done"})
+
+
+async def _hear(socket: WebSocket, server: Server, stream: CallerStream, decode: object) -> None:
+    assert callable(decode)
+    while True:
+        try:
+            message = await receive(socket, server.settings, server.draining)
+        except Draining:
+            break  # what was said is still told
+        if isinstance(message, bytes):
+            await stream.accept(decode(message))
+        elif message == {"type": "end"}:
+            break
+        else:
+            raise ProtocolError('after the start come binary messages, then {"type": "end"}')
+    stream.end()

@@ -1,0 +1,66 @@
+"""Running the server until it is told to stop, without losing a word."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import sys
+import time
+from typing import Any
+
+import uvicorn
+
+from ..errors import StreamasrError
+
+__all__ = ["DRAIN_SECONDS", "JsonLines", "run"]
+
+DRAIN_SECONDS = 10.0
+"""How long the last words of open streams may take after SIGTERM."""
+
+log = logging.getLogger("streamasr.serving")
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line of JSON: time, level, logger, message, and the traceback if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        values: dict[str, Any] = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            values["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(values, ensure_ascii=False)
+
+
+class _Server(uvicorn.Server):
+    """On a signal, streams are told their last words before connections are closed."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        server = self.config.loaded_app.state.server if self.started else None
+        if server is not None:
+            server.draining.set()
+            log.info("stopping: %d streams are told their last words", len(server.scheduler))
+            until = time.monotonic() + DRAIN_SECONDS
+            while len(server.scheduler) and time.monotonic() < until:
+                await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+
+def run(config: uvicorn.Config) -> None:
+    """Serve until SIGTERM or Ctrl-C; raises StreamasrError if the address cannot be had."""
+    try:
+        bound = config.bind_socket()
+    except SystemExit as error:
+        raise StreamasrError(
+            f"{config.host}:{config.port} cannot be listened on: choose another --host or --port"
+        ) from error
+    scheme = "https" if config.is_ssl else "http"
+    address = f"{scheme}://{config.host}:{bound.getsockname()[1]}"
+    print(f"listening on {address}; Ctrl-C stops", file=sys.stderr, flush=True)
+    _Server(config).run([bound])

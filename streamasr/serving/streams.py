@@ -1,0 +1,223 @@
+"""A stream as the protocols see it: audio in with back-pressure, events out, bounded both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..audio.resample import SAMPLE_RATE, Resampler
+from ..errors import AudioError
+from ..events import Event
+from ..listening import Listening, ListenState
+from ..recognizer import Recognizer, StreamState, as_samples
+from ..transcript import Word
+
+if TYPE_CHECKING:
+    from .scheduler import Scheduler
+    from .settings import ServeSettings
+
+__all__ = ["MAX_EVENTS", "CallerStream", "Live", "SlowReader", "TooLong", "Whole"]
+
+MAX_EVENTS = 1000
+"""Finals that wait for a client that does not read; then it is let go."""
+
+
+class TooLong(AudioError):
+    """A stream has had all the audio that it may have."""
+
+
+class SlowReader(AudioError):
+    """A client does not read what it asked for."""
+
+
+class Live:
+    """The listener of a live stream: segments, partials, endpoints."""
+
+    live = True
+
+    def __init__(self, listening: Listening) -> None:
+        self._listening = listening
+        self.state: ListenState = listening.initial_state()
+
+    @property
+    def stream(self) -> StreamState:
+        return self.state.stream
+
+    def hear(
+        self, samples: torch.Tensor, log_probs: torch.Tensor, stream: StreamState
+    ) -> list[Event]:
+        events, state = self._listening.take(samples, log_probs, stream, self.state)
+        partial, self.state = self._listening.partial(state)
+        return [*events, *partial]
+
+    def finish(self) -> list[Event]:
+        events, self.state = self._listening.break_off(self.state)
+        return events
+
+
+class Whole:
+    """The listener of a recording: as ``Recognizer.transcribe``, without endpoints or partials."""
+
+    live = False
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self._recognizer = recognizer
+        self.stream = recognizer.initial_state()
+        self._segments = 0
+
+    def hear(
+        self, samples: torch.Tensor, log_probs: torch.Tensor, stream: StreamState
+    ) -> list[Event]:
+        words, self.stream = self._recognizer.decode(log_probs, stream)
+        return self._told(words)
+
+    def finish(self) -> list[Event]:
+        words, self.stream = self._recognizer.finish(self.stream)
+        end = self.stream.samples / self._recognizer.sample_rate
+        return self._told(
+            [replace(w, start=min(w.start, end), end=min(w.end, end)) for w in words]
+        )
+
+    def _told(self, words: list[Word]) -> list[Event]:
+        if not words:
+            return []
+        self._segments += 1
+        return [Event("final", self._segments - 1, words[0].start, words[-1].end, tuple(words))]
+
+
+class CallerStream:
+    """One caller. Made and used on the event loop.
+
+    Args:
+        scheduler: whose model hears it; raises Full if it has no room.
+        listener: what is to be told of it.
+        settings: limits.
+        sample_rate: of the caller's audio, in Hz.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        listener: Live | Whole,
+        settings: ServeSettings,
+        sample_rate: int = SAMPLE_RATE,
+    ) -> None:
+        if not 4_000 <= sample_rate <= 192_000:
+            raise AudioError(f"a sample rate of {sample_rate} Hz is not served: 4000 to 192000 are")
+        self._loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._resampler = Resampler(sample_rate)
+        self._live = listener.live
+        self._metrics = scheduler.metrics
+        self._chunk = scheduler.chunk_samples
+        self._heard = 0
+        self._clock = time.monotonic()
+        self._events: deque[Event] = deque()
+        self._changed = asyncio.Event()
+        self._roomy = asyncio.Event()
+        self._over = False
+        self._error: BaseException | None = None
+        self._source = scheduler.open(
+            listener,
+            tell=lambda events: self._call(self._take, events),
+            ended=lambda error: self._call(self._end, error),
+            roomy=lambda: self._call(self._roomy.set),
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Audio received so far."""
+        return self._heard / SAMPLE_RATE
+
+    async def accept(self, samples: NDArray[np.float32]) -> None:
+        """Hear ``samples (n,)``; waits while too much is waiting already.
+
+        Raises AudioError for NaN and infinity, and for more audio than a stream may have.
+        """
+        if self.seconds > self._settings.max_stream_seconds:
+            raise TooLong(f"a stream may be {self._settings.max_stream_seconds:g} s long: begin anew")
+        ready = as_samples(self._resampler.process(samples), self._heard, SAMPLE_RATE)
+        self._heard += len(ready)
+        self._clock = time.monotonic() - self.seconds
+        self._source.put(ready)
+        await self._wait_for(self._settings.waiting_seconds)
+
+    async def caught_up(self) -> None:
+        """Wait until all full chunks have been heard and told."""
+        await self._wait_for(0.0)
+
+    async def _wait_for(self, seconds: float) -> None:
+        most = max(seconds * SAMPLE_RATE, self._chunk - 1)
+        while not self._over and (
+            self._source.waiting_samples > most or (not seconds and self._source.busy)
+        ):
+            self._roomy.clear()
+            await self._roomy.wait()
+
+    def end(self) -> None:
+        """Say that nothing follows."""
+        rest = torch.from_numpy(self._resampler.flush())
+        self._heard += len(rest)
+        self._source.put(rest)
+        self._source.end()
+
+    def leave(self) -> None:
+        """Forget it all at once."""
+        self._over = True
+        self._source.leave()
+
+    def fail(self, error: BaseException) -> None:
+        """End it at once, with an error for whoever reads the events."""
+        self._end(error)
+        self._source.leave()
+
+    def pending(self) -> list[Event]:
+        """Return the events that nobody has read."""
+        events = [*self._events]
+        self._events.clear()
+        return events
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield events until the stream has ended; raises what ended it early."""
+        while True:
+            while self._events:
+                yield self._events.popleft()
+            if self._error is not None:
+                raise self._error
+            if self._over:
+                return
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _call(self, function: object, *values: object) -> None:
+        # The loop may have closed while a decoder was at work.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, *values)  # type: ignore[arg-type]
+
+    def _take(self, events: list[Event]) -> None:
+        now = time.monotonic() - self._clock
+        for event in events:
+            latency = max(0.0, now - event.end)
+            if self._live:
+                self._metrics.latency.labels(event.type).observe(latency)
+            # A newer partial stands for an older one that nobody has read.
+            if self._events and self._events[-1].type == event.type == "partial":
+                self._events.pop()
+            self._events.append(replace(event, latency_ms=1000 * latency))
+        if len(self._events) > MAX_EVENTS:
+            self.fail(SlowReader(f"{MAX_EVENTS} events wait to be read: the stream is closed"))
+        self._changed.set()
+
+    def _end(self, error: BaseException | None) -> None:
+        self._over = True
+        self._error = error
+        self._changed.set()
+        self._roomy.set()
