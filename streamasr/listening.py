@@ -1,0 +1,252 @@
+"""Live recognition: blocks of samples in, events out.
+
+Each segment is a stream of its own: at an endpoint the decoder, ``(h, C)`` and the frontend begin
+afresh, as for a listener who has heard nothing. The model was trained on utterances that begin so,
+and makes fewer errors than with the state of the segment before (docs/RESULTS.md). What the fresh
+stream hears first are the last timesteps of the silence, again: the model answers late, and a word
+that begins just there would otherwise lose its first sound.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from .audio.live import Block
+from .endpoint import Endpoint, EndpointConfig, Endpointer, EndpointState
+from .events import Event
+from .recognizer import LISTEN_CHUNK_MS, Recognizer, StreamState, as_samples
+from .transcript import Word
+
+__all__ = ["ListenState", "Listener", "Listening", "listen"]
+
+LEAD_STEPS = 8
+"""Timesteps of silence that a segment begins with, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenState:
+    """All that is remembered of a session. A value.
+
+    ``origin`` is the sample of the session at which ``stream``, fresh then, began; ``recent`` are
+    the newest samples, as far back as the next segment may begin; ``words`` are those of the
+    segment that the decoder will not change, and ``shown`` all that the last partial showed.
+    """
+
+    stream: StreamState
+    endpoint: EndpointState
+    recent: torch.Tensor
+    origin: int = 0
+    segment: int = 0
+    words: tuple[Word, ...] = ()
+    shown: tuple[Word, ...] = ()
+
+    @property
+    def heard(self) -> int:
+        """Samples of the session so far, lost ones included."""
+        return self.origin + self.stream.samples
+
+
+class Listening:
+    """Recognition with endpoints: ``(samples, state) -> (events, state)``. Immutable.
+
+    Events leave here without their latency, which only a clock can tell.
+    """
+
+    def __init__(self, recognizer: Recognizer, endpoint: EndpointConfig | None = None) -> None:
+        config = recognizer.config
+        endpoint = endpoint or EndpointConfig()
+        self.recognizer = recognizer
+        self._step_seconds = config.frontend.step_seconds
+        self._step_samples = config.frontend.step_samples
+        self._quiet_above = math.log(endpoint.blank_posterior)
+        self._delay_steps = math.ceil(config.delay_seconds / self._step_seconds)
+        self._endpointer = Endpointer(endpoint, self._step_seconds, config.delay_seconds)
+        self._kept = LEAD_STEPS * self._step_samples + config.frontend.window_samples
+
+    def initial_state(self) -> ListenState:
+        """Return the state of a session that has heard nothing."""
+        return ListenState(
+            self.recognizer.initial_state(), self._endpointer.initial_state(), torch.zeros(0)
+        )
+
+    def advance(self, samples: torch.Tensor, state: ListenState) -> tuple[list[Event], ListenState]:
+        """Hear ``samples (n,)``, 16 kHz float32; return what is now final, and the state."""
+        events: list[Event] = []
+        recent = torch.cat([state.recent, samples])
+        log_probs, stream = self.recognizer.log_probs(samples, state.stream)
+        state = replace(state, stream=stream, recent=recent)
+        while True:
+            quiet = (self.recognizer.blanks(log_probs) > self._quiet_above).tolist()
+            before = state.endpoint.steps
+            end, endpoint = self._endpointer(quiet, state.endpoint)
+            heard = log_probs if end is None else log_probs[: end.steps]
+            words, stream = self.recognizer.decode(heard, state.stream)
+            state = self._with_words(replace(state, stream=stream, endpoint=endpoint), words)
+            if end is None:
+                break
+            closed, state = self._close(state)
+            events += closed
+            log_probs, state = self._begin(before + end.steps, end, state)
+        return events, replace(state, recent=state.recent[-self._kept :])
+
+    def partial(self, state: ListenState) -> tuple[list[Event], ListenState]:
+        """Return the segment as it looks now, if that has changed, and the state that knows."""
+        open_words = self._shifted(self.recognizer.partial(state.stream), state)
+        words = (*state.words, *open_words)
+        if [w.text for w in words] == [w.text for w in state.shown]:
+            return [], state
+        state = replace(state, shown=words)
+        if not words:
+            at = state.heard / self.recognizer.sample_rate
+            return [Event("partial", state.segment, at, at)], state
+        return [_text_event("partial", state.segment, words)], state
+
+    def break_off(
+        self, state: ListenState, lost_seconds: float = 0.0, reason: str = ""
+    ) -> tuple[list[Event], ListenState]:
+        """End the segment, since nothing follows, or only after ``lost_seconds``."""
+        words, stream = self.recognizer.finish(state.stream)
+        end = state.heard / self.recognizer.sample_rate
+        words = [replace(w, start=min(w.start, end), end=min(w.end, end)) for w in words]
+        events, state = self._close(self._with_words(replace(state, stream=stream), words))
+        rate = self.recognizer.sample_rate
+        begun, origin = state.heard, state.heard + round(lost_seconds * rate)
+        if lost_seconds:
+            gap = Event("gap", state.segment, begun / rate, origin / rate, reason=reason)
+            events = [*events, gap]
+        fresh = self.initial_state()
+        return events, replace(fresh, origin=origin, segment=state.segment)
+
+    def _close(self, state: ListenState) -> tuple[list[Event], ListenState]:
+        """Return the segment's final, if it has any words or ever seemed to, and what follows."""
+        words, stream = self.recognizer.close(state.stream)
+        state = self._with_words(replace(state, stream=stream), words)
+        events = []
+        if state.words:
+            events = [_text_event("final", state.segment, state.words)]
+        elif state.shown:
+            at = state.shown[-1].end
+            events = [Event("final", state.segment, at, at)]
+        return events, replace(state, segment=state.segment + len(events), words=(), shown=())
+
+    def _begin(
+        self, steps: int, end: Endpoint, state: ListenState
+    ) -> tuple[torch.Tensor, ListenState]:
+        """Begin afresh behind ``steps`` timesteps of the stream; return what it says so far."""
+        # Not so far back that the last word could be heard again, and at least as far as the model
+        # has not answered yet.
+        lead = min(max(end.quiet - self._delay_steps, self._delay_steps), LEAD_STEPS, steps)
+        origin = state.origin + (steps - lead) * self._step_samples
+        again = state.recent[len(state.recent) - (state.heard - origin) :]
+        log_probs, stream = self.recognizer.log_probs(again, self.recognizer.initial_state())
+        return log_probs, replace(state, stream=stream, origin=origin, recent=again)
+
+    def _with_words(self, state: ListenState, words: list[Word]) -> ListenState:
+        return replace(state, words=(*state.words, *self._shifted(words, state)))
+
+    def _shifted(self, words: list[Word], state: ListenState) -> list[Word]:
+        """Put a stream's words where they were said in the session."""
+        offset = state.origin / self.recognizer.sample_rate
+        return [replace(w, start=w.start + offset, end=w.end + offset) for w in words]
+
+
+def _text_event(kind: Literal["partial", "final"], segment: int, words: tuple[Word, ...]) -> Event:
+    return Event(kind, segment, words[0].start, max(w.end for w in words), words)
+
+
+class Listener:
+    """One live session: ``accept`` blocks as they come, then ``finish``; both return events.
+
+    Blocks are cut to ``chunk_ms`` for the model; how, changes no final.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        endpoint: EndpointConfig | None = None,
+        *,
+        chunk_ms: int = LISTEN_CHUNK_MS,
+    ) -> None:
+        self._listening = Listening(recognizer, endpoint)
+        self._rate = recognizer.sample_rate
+        self._chunk = recognizer.chunk_samples(chunk_ms)
+        self._pending: list[torch.Tensor] = []
+        self._pending_length = 0
+        self._clock = 0.0
+        self.state = self._listening.initial_state()
+
+    @property
+    def seconds(self) -> float:
+        """Length of the session so far, lost audio included."""
+        return (self.state.heard + self._pending_length) / self._rate
+
+    def accept(self, block: Block | ArrayLike) -> list[Event]:
+        """Hear a block from a ``Microphone``, or samples ``(n,)``: 16 kHz mono, floats or int16.
+
+        Raises AudioError for NaN, infinity and other shapes, having changed nothing.
+        """
+        if not isinstance(block, Block):
+            block = Block(np.asarray(block), time.monotonic())
+        samples = as_samples(block.samples, self.state.heard + self._pending_length, self._rate)
+        events: list[Event] = []
+        if block.reason:
+            events += self._break_off(block.lost_seconds, block.reason)
+        if len(samples):
+            self._pending.append(samples)
+            self._pending_length += len(samples)
+            self._clock = block.captured_at - self.seconds
+        if self._pending_length >= self._chunk:
+            waiting = torch.cat(self._pending)
+            whole = len(waiting) - len(waiting) % self._chunk
+            self._pending, self._pending_length = [waiting[whole:]], len(waiting) - whole
+            for chunk in torch.split(waiting[:whole], self._chunk):
+                found, self.state = self._listening.advance(chunk, self.state)
+                events += self._stamped(found)
+            partial, self.state = self._listening.partial(self.state)
+            events += self._stamped(partial)
+        return events
+
+    def finish(self) -> list[Event]:
+        """Hear the end: return the last final, if words are open."""
+        return self._break_off()
+
+    def _break_off(self, lost_seconds: float = 0.0, reason: str = "") -> list[Event]:
+        events: list[Event] = []
+        if self._pending_length:
+            events, self.state = self._listening.advance(torch.cat(self._pending), self.state)
+            self._pending, self._pending_length = [], 0
+        last, self.state = self._listening.break_off(self.state, lost_seconds, reason)
+        return self._stamped([*events, *last])
+
+    def _stamped(self, events: Sequence[Event]) -> list[Event]:
+        now = time.monotonic() - self._clock
+        return [replace(e, latency_ms=1000 * max(0.0, now - e.end)) for e in events]
+
+
+def listen(
+    recognizer: Recognizer,
+    blocks: Iterable[Block | ArrayLike] | None = None,
+    *,
+    device: int | str | None = None,
+    endpoint: EndpointConfig | None = None,
+    chunk_ms: int = LISTEN_CHUNK_MS,
+) -> Iterator[Event]:
+    """Yield the events of ``blocks``, or of a microphone: see ``Recognizer.listen``."""
+    listener = Listener(recognizer, endpoint, chunk_ms=chunk_ms)
+    with ExitStack() as stack:
+        if blocks is None:
+            from .audio.microphone import Microphone
+
+            blocks = stack.enter_context(Microphone(device)).blocks()
+        for block in blocks:
+            yield from listener.accept(block)
+        yield from listener.finish()
