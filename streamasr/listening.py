@@ -80,9 +80,22 @@ class Listening:
 
     def advance(self, samples: torch.Tensor, state: ListenState) -> tuple[list[Event], ListenState]:
         """Hear ``samples (n,)``, 16 kHz float32; return what is now final, and the state."""
+        log_probs, stream = self.recognizer.log_probs(samples, state.stream)
+        return self.take(samples, log_probs, stream, state)
+
+    def take(
+        self,
+        samples: torch.Tensor,
+        log_probs: torch.Tensor,
+        stream: StreamState,
+        state: ListenState,
+    ) -> tuple[list[Event], ListenState]:
+        """Do as ``advance`` where the model has heard: ``log_probs`` and ``stream`` are its answer.
+
+        So that one pass can hear many sessions.
+        """
         events: list[Event] = []
         recent = torch.cat([state.recent, samples])
-        log_probs, stream = self.recognizer.log_probs(samples, state.stream)
         state = replace(state, stream=stream, recent=recent)
         while True:
             quiet = (self.recognizer.blanks(log_probs) > self._quiet_above).tolist()

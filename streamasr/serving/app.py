@@ -45,9 +45,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         metrics = Metrics()
-        scheduler = Scheduler(
-            recognizer, metrics, max_streams=settings.max_streams, **scheduling
-        )
+        scheduler = Scheduler(recognizer, metrics, max_streams=settings.max_streams, **scheduling)
         app.state.server = Server(scheduler, Listening(recognizer), settings, asyncio.Event())
         yield
         app.state.server.draining.set()

@@ -51,7 +51,9 @@ async def talk(socket: WebSocket, server: Server) -> None:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
-        raise ProtocolError(f"the first message must be a start: {where} {problem['msg']}") from error
+        raise ProtocolError(
+            f"the first message must be a start: {where} {problem['msg']}"
+        ) from error
     stream = server.stream("events", start.sample_rate)
     decode = pcm16 if start.format == "pcm_s16le" else _pcm32
     try:

@@ -82,9 +82,7 @@ class Whole:
     def finish(self) -> list[Event]:
         words, self.stream = self._recognizer.finish(self.stream)
         end = self.stream.samples / self._recognizer.sample_rate
-        return self._told(
-            [replace(w, start=min(w.start, end), end=min(w.end, end)) for w in words]
-        )
+        return self._told([replace(w, start=min(w.start, end), end=min(w.end, end)) for w in words])
 
     def _told(self, words: list[Word]) -> list[Event]:
         if not words:
@@ -143,7 +141,9 @@ class CallerStream:
         Raises AudioError for NaN and infinity, and for more audio than a stream may have.
         """
         if self.seconds > self._settings.max_stream_seconds:
-            raise TooLong(f"a stream may be {self._settings.max_stream_seconds:g} s long: begin anew")
+            raise TooLong(
+                f"a stream may be {self._settings.max_stream_seconds:g} s long: begin anew"
+            )
         ready = as_samples(self._resampler.process(samples), self._heard, SAMPLE_RATE)
         self._heard += len(ready)
         self._clock = time.monotonic() - self.seconds
