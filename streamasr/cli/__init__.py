@@ -1,5 +1,4 @@
-"""The command line: ``streamasr transcribe``, ``mic``, ``devices``, ``evaluate``, ``profile``,
-``train``, ``tune`` and ``prepare-librispeech``.
+"""The command line: ``streamasr transcribe``, ``mic``, ``serve`` and the other commands.
 
 Exit codes: 0; 1 when a file failed and the others went on; 2 for wrong usage; 130 for Ctrl-C.
 """
@@ -17,6 +16,7 @@ from . import console
 from .evaluate import evaluate
 from .mic import devices, mic
 from .profile import profile
+from .serve import serve
 from .train import prepare_librispeech, train
 from .transcribe import transcribe
 from .tune import tune
@@ -34,6 +34,7 @@ app = typer.Typer(
 app.command()(transcribe)
 app.command()(mic)
 app.command()(devices)
+app.command()(serve)
 app.command()(evaluate)
 app.command()(profile)
 app.command()(train)

@@ -103,7 +103,8 @@ def serve(
         server_header=False,
     )
     _log_to_stderr()
-    run(config)
+    if run(config):
+        raise typer.Exit(130)
 
 
 def _log_to_stderr() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import socket
 import sys
 import time
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -41,8 +43,15 @@ class JsonLines(logging.Formatter):
 class _Server(uvicorn.Server):
     """On a signal, streams are told their last words before connections are closed."""
 
+    interrupted = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Stop, without raising the signal anew at the end, as uvicorn would; twice: at once."""
+        self.interrupted = sig == signal.SIGINT
+        self.force_exit, self.should_exit = self.should_exit, True
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        server = self.config.loaded_app.state.server if self.started else None
+        server = self.config.app.state.server if self.started else None  # type: ignore[union-attr]
         if server is not None:
             server.draining.set()
             log.info("stopping: %d streams are told their last words", len(server.scheduler))
@@ -52,8 +61,11 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run(config: uvicorn.Config) -> None:
-    """Serve until SIGTERM or Ctrl-C; raises StreamasrError if the address cannot be had."""
+def run(config: uvicorn.Config) -> bool:
+    """Serve until SIGTERM or Ctrl-C; return whether it was the latter.
+
+    Raises StreamasrError if the address cannot be had.
+    """
     try:
         bound = config.bind_socket()
     except SystemExit as error:
@@ -63,4 +75,6 @@ def run(config: uvicorn.Config) -> None:
     scheme = "https" if config.is_ssl else "http"
     address = f"{scheme}://{config.host}:{bound.getsockname()[1]}"
     print(f"listening on {address}; Ctrl-C stops", file=sys.stderr, flush=True)
-    _Server(config).run([bound])
+    server = _Server(config)
+    server.run([bound])
+    return server.interrupted

@@ -49,16 +49,19 @@ class Live:
 
     @property
     def stream(self) -> StreamState:
+        """Where the model stands."""
         return self.state.stream
 
     def hear(
         self, samples: torch.Tensor, log_probs: torch.Tensor, stream: StreamState
     ) -> list[Event]:
+        """Take a chunk; return finals and the newest partial."""
         events, state = self._listening.take(samples, log_probs, stream, self.state)
         partial, self.state = self._listening.partial(state)
         return [*events, *partial]
 
     def finish(self) -> list[Event]:
+        """Take the end; return the last final."""
         events, self.state = self._listening.break_off(self.state)
         return events
 
@@ -74,12 +77,14 @@ class Whole:
         self._segments = 0
 
     def hear(
-        self, samples: torch.Tensor, log_probs: torch.Tensor, stream: StreamState
+        self, samples: torch.Tensor, log_probs: torch.Tensor, stream: StreamState  # noqa: ARG002
     ) -> list[Event]:
+        """Take a chunk; return the words that are complete as a final."""
         words, self.stream = self._recognizer.decode(log_probs, stream)
         return self._told(words)
 
     def finish(self) -> list[Event]:
+        """Take the end; return the last words."""
         words, self.stream = self._recognizer.finish(self.stream)
         end = self.stream.samples / self._recognizer.sample_rate
         return self._told([replace(w, start=min(w.start, end), end=min(w.end, end)) for w in words])
