@@ -15,13 +15,14 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from .. import __version__
-from ..errors import AudioError, StreamasrError
+from ..errors import StreamasrError
 from ..listening import Listening
 from ..recognizer import Recognizer
 from . import events_socket, uploads, vosk
 from .access import may_enter
-from .limits import BodyLimit, BodyTooLarge
+from .limits import BodyLimit
 from .metrics import Metrics
+from .problems import problem
 from .scheduler import Full, Scheduler
 from .settings import ServeSettings
 from .sockets import Server, serve_socket
@@ -72,9 +73,8 @@ def create_app(
         path = request.url.path
         if path in _OPEN or path.startswith("/page/") or may_enter(request, settings):
             return await call_next(request)
-        answer = _problem(401, "this server asks for a token: Authorization: Bearer TOKEN")
-        answer.headers["WWW-Authenticate"] = "Bearer"
-        return answer
+        reason = "this server asks for a token: Authorization: Bearer TOKEN"
+        return problem(401, reason, {"WWW-Authenticate": "Bearer"})
 
     return app
 
@@ -116,33 +116,16 @@ def _add_sockets(app: FastAPI) -> None:
         await serve_socket(socket, app.state.server, events_socket.talk, events_socket.refuse)
 
 
-def _problem(status: int, message: str) -> JSONResponse:
-    """Return an error as OpenAI's clients read it."""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    error = {"message": message, "type": kind, "param": None, "code": None}
-    return JSONResponse({"error": error}, status)
-
-
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Full)
     async def full(_request: Request, error: Full) -> JSONResponse:
-        answer = _problem(503, str(error))
-        answer.headers["Retry-After"] = "1"
-        return answer
-
-    @app.exception_handler(BodyTooLarge)
-    async def too_large(_request: Request, error: BodyTooLarge) -> JSONResponse:
-        return _problem(413, str(error))
-
-    @app.exception_handler(AudioError)
-    async def bad_audio(_request: Request, error: AudioError) -> JSONResponse:
-        return _problem(400, str(error))
+        return problem(503, str(error), {"Retry-After": "1"})
 
     @app.exception_handler(StreamasrError)
     async def mistake(_request: Request, error: StreamasrError) -> JSONResponse:
-        return _problem(400, str(error))
+        return problem(400, str(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        return _problem(400, f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}")
+        return problem(400, f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}")

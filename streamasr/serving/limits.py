@@ -5,34 +5,47 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import StreamasrError
+from .problems import problem
 
-__all__ = ["BodyLimit", "BodyTooLarge"]
+__all__ = ["BodyLimit"]
 
 
-class BodyTooLarge(StreamasrError):
+class _TooLarge(StreamasrError):
     """A request has a larger body than is allowed."""
 
 
 class BodyLimit:
-    """ASGI middleware: raises BodyTooLarge where a body is read beyond ``most_bytes``."""
+    """ASGI middleware: answers 413 as soon as a body is longer than ``most_bytes``."""
 
     def __init__(self, app: ASGIApp, most_bytes: int) -> None:
         self._app = app
         self._most = most_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on; websockets have a limit of their own."""
+        """Pass on; WebSockets have a limit of their own."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        received = 0
+        received, begun = 0, False
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._most:
-                raise BodyTooLarge(f"more than {self._most} bytes: send the recording in parts")
+                raise _TooLarge
             return message
 
-        await self._app(scope, counted, send)
+        async def answer(message: Message) -> None:
+            nonlocal begun
+            if received <= self._most or begun:
+                begun = True
+                await send(message)
+
+        try:
+            await self._app(scope, counted, answer)
+        except _TooLarge:
+            pass
+        if received > self._most and not begun:
+            reason = f"more than {self._most} bytes: send the recording in parts"
+            await problem(413, reason)(scope, receive, send)

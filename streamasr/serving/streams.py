@@ -77,7 +77,10 @@ class Whole:
         self._segments = 0
 
     def hear(
-        self, samples: torch.Tensor, log_probs: torch.Tensor, stream: StreamState  # noqa: ARG002
+        self,
+        samples: torch.Tensor,  # noqa: ARG002
+        log_probs: torch.Tensor,
+        stream: StreamState,
     ) -> list[Event]:
         """Take a chunk; return the words that are complete as a final."""
         words, self.stream = self._recognizer.decode(log_probs, stream)
@@ -145,10 +148,9 @@ class CallerStream:
 
         Raises AudioError for NaN and infinity, and for more audio than a stream may have.
         """
-        if self.seconds > self._settings.max_stream_seconds:
-            raise TooLong(
-                f"a stream may be {self._settings.max_stream_seconds:g} s long: begin anew"
-            )
+        most = self._settings.max_stream_seconds
+        if self.seconds + len(samples) / self._resampler.source_rate > most:
+            raise TooLong(f"a stream may be {most:g} s long: begin anew")
         ready = as_samples(self._resampler.process(samples), self._heard, SAMPLE_RATE)
         self._heard += len(ready)
         self._clock = time.monotonic() - self.seconds
