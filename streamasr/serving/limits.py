@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import StreamasrError
@@ -42,10 +44,8 @@ class BodyLimit:
                 begun = True
                 await send(message)
 
-        try:
+        with suppress(_TooLarge):
             await self._app(scope, counted, answer)
-        except _TooLarge:
-            pass
         if received > self._most and not begun:
             reason = f"more than {self._most} bytes: send the recording in parts"
             await problem(413, reason)(scope, receive, send)

@@ -50,6 +50,14 @@ class _Server(uvicorn.Server):
         self.interrupted = sig == signal.SIGINT
         self.force_exit, self.should_exit = self.should_exit, True
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say where it listens, once it does."""
+        await super().startup(sockets)
+        if self.started and sockets:
+            scheme = "https" if self.config.is_ssl else "http"
+            address = f"{scheme}://{self.config.host}:{sockets[0].getsockname()[1]}"
+            print(f"listening on {address}; Ctrl-C stops", file=sys.stderr, flush=True)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         server = self.config.app.state.server if self.started else None  # type: ignore[union-attr]
         if server is not None:
@@ -72,9 +80,6 @@ def run(config: uvicorn.Config) -> bool:
         raise StreamasrError(
             f"{config.host}:{config.port} cannot be listened on: choose another --host or --port"
         ) from error
-    scheme = "https" if config.is_ssl else "http"
-    address = f"{scheme}://{config.host}:{bound.getsockname()[1]}"
-    print(f"listening on {address}; Ctrl-C stops", file=sys.stderr, flush=True)
     server = _Server(config)
     server.run([bound])
     return server.interrupted

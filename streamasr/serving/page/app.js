@@ -31,7 +31,8 @@ function takeEvent(event) {
   if (event.type === "final") addFinal(event);
   if (event.type === "gap") transcript.addNote(`(${event.seconds.toFixed(1)} s were lost)`);
   if (event.type === "error") say(event.message, true);
-  if (event.latency_ms != null) $("latency").textContent = `${Math.round(event.latency_ms)} ms`;
+  // A final waits for the silence that ends it; how quick the words are, partials tell.
+  if (event.type === "partial" && event.text) $("latency").textContent = `${Math.round(event.latency_ms)} ms`;
 }
 
 function showLevel(peak) {

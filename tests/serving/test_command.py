@@ -1,0 +1,92 @@
+"""``streamasr serve`` as a process: signals, mistakes, and the public description of its routes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from websockets.sync.client import connect
+
+from streamasr.serving import create_app
+
+COMMAND = [sys.executable, "-m", "streamasr", "serve"]
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the command; yield it and its WebSocket address."""
+    with subprocess.Popen(
+        [*COMMAND, "--port", "0", *arguments], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                if found := re.search(r"listening on http(s?)://([\d.:]+)", line):
+                    yield process, f"ws{found[1]}://{found[2]}"
+                    break
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_stopped_server_tells_the_last_words(speech, live_text, sent, code):
+    pcm = (speech * 32767).astype("<i2").tobytes()
+    with started() as (process, address), ExitStack() as stack:
+        callers = [stack.enter_context(connect(address + "/v1/stream")) for _ in range(3)]
+        for caller in callers:
+            caller.send(json.dumps({"type": "start"}))
+            caller.send(pcm)
+            json.loads(caller.recv())  # it is being heard
+        process.send_signal(sent)
+        for caller in callers:
+            events = [json.loads(message) for message in caller]
+            assert [e["text"] for e in events if e["type"] == "final"] == [live_text]
+            assert events[-1]["type"] == "done"
+        assert process.wait(timeout=15) == code
+
+
+@pytest.fixture(scope="session")
+def live_text(recognizer, speech) -> str:
+    (final,) = (e for e in recognizer.listen([speech]) if e.type == "final")
+    return final.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--host", "192.0.2.1"], "192.0.2.1:0 cannot be listened on"),
+        (["--token-file", "none"], "none: the tokens cannot be read"),
+        (["--tls-key", "key.pem"], "--tls-certificate and --tls-key go together"),
+        (["--tls-key", "key.pem", "--tls-certificate", "a"], "a: there is no such file"),
+    ],
+)
+def test_a_mistake_is_one_line(tiny_folder: Path, arguments, reason):
+    done = subprocess.run(
+        [*COMMAND, "--port", "0", "--model", str(tiny_folder), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert reason in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def api(tiny):
+    return schemathesis.openapi.from_asgi("/openapi.json", create_app(tiny))
+
+
+@schemathesis.pytest.from_fixture("api").parametrize()
+@settings(max_examples=15, suppress_health_check=[*HealthCheck])
+def test_whatever_the_routes_are_sent_they_do_not_fail(case):
+    assert case.call().status_code < 500

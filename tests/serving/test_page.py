@@ -1,0 +1,104 @@
+"""The page in a real browser, with a microphone that plays a recording."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from streamasr.serving import ServeSettings
+
+from .conftest import running
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="wants a Chromium browser on the PATH: apt-get install chromium"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(samples_folder, tmp_path_factory) -> Iterator[Browser]:
+    samples, rate = soundfile.read(samples_folder / "waiting.flac", dtype="float32")
+    silence = np.zeros(rate, np.float32)
+    sound = tmp_path_factory.mktemp("microphone") / "sound.wav"
+    soundfile.write(sound, np.concatenate([silence, samples, silence, silence]), rate)
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                *(["--no-sandbox"] if os.geteuid() == 0 else []),
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+                f"--use-file-for-fake-audio-capture={sound}%noloop",
+            ],
+        )
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser) -> Iterator[Page]:
+    found = browser.new_page(viewport={"width": 375, "height": 740})
+    problems: list[str] = []
+    found.on("pageerror", lambda error: problems.append(str(error)))
+    yield found
+    found.close()
+    assert problems == []
+
+
+def saved(page: Page, button: str) -> str:
+    with page.expect_download() as download:
+        page.get_by_role("button", name=button).click()
+    return Path(download.value.path()).read_text()
+
+
+def test_what_is_said_stands_there(served, page, samples_folder, recognizer):
+    text = recognizer.transcribe(samples_folder / "waiting.flac").text
+    page.goto(served.http)
+    # By keyboard alone.
+    page.get_by_role("button", name="Start talking").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#partial")).to_contain_text(text.split()[0], timeout=10_000)
+    page.wait_for_function("document.getElementById('level').value > -40")
+    expect(page.locator("#finals")).to_have_text(text, timeout=15_000)
+    expect(page.locator("#latency")).to_contain_text("ms")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("status")).to_have_text("Stopped.")
+    assert saved(page, "Save as txt") == text + "\n"
+    assert "-->" in saved(page, "Save as srt")
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 375, "the page is wider than a phone"
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#finals")).to_have_text("")
+    served.wait_until_empty()
+
+
+def test_a_recording_is_sent_and_read(served, page, samples_folder, recognizer, tmp_path):
+    path = samples_folder / "dinner.flac"
+    page.goto(served.http)
+    page.set_input_files("#file", path)
+    expect(page.get_by_role("status")).to_have_text("Done.", timeout=15_000)
+    lines = page.locator("#finals p:not(.note)").all_inner_texts()
+    assert " ".join(lines) == recognizer.transcribe(path).text
+    (tmp_path / "notes.txt").write_text("no sound")
+    page.set_input_files("#file", tmp_path / "notes.txt")
+    expect(page.get_by_role("status")).to_have_class("alarm")
+    served.wait_until_empty()
+
+
+def test_a_token_is_asked_for(tiny, page):
+    with running(tiny, ServeSettings(tokens=frozenset({"sesame"}))) as server:
+        page.goto(server.http)
+        page.get_by_text("Access").click()
+        page.get_by_label("Token").fill("sesame")
+        page.get_by_role("button", name="Start talking").click()
+        expect(page.get_by_role("status")).to_have_text("Listening.")
+        page.get_by_role("button", name="Stop").click()
+        expect(page.get_by_role("status")).to_have_text("Stopped.")
+        server.wait_until_empty()
