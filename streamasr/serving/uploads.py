@@ -8,7 +8,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from enum import StrEnum
 from pathlib import Path
@@ -79,7 +79,7 @@ async def transcriptions(
 
 async def _transcribe(
     server: Server, caller: CallerStream, file: UploadFile
-) -> AsyncIterator[list[Word]]:
+) -> AsyncGenerator[list[Word], None]:
     """Yield words as they become final; raises AudioError for what is no recording."""
     began = time.perf_counter()
     try:
@@ -114,7 +114,7 @@ async def _feed(caller: CallerStream, path: str) -> None:
 
 
 async def _server_sent(
-    first: list[Word] | None, words: AsyncIterator[list[Word]]
+    first: list[Word] | None, words: AsyncGenerator[list[Word], None]
 ) -> AsyncIterator[str]:
     said: list[str] = []
 
