@@ -285,10 +285,6 @@ class Recognizer:
         words, decoder = self._decoder.finish(state.decoder)
         return self._as_said(words), replace(state, decoder=decoder)
 
-    def blanks(self, log_probs: torch.Tensor) -> torch.Tensor:
-        """Return ``(T,)`` log-posteriors of the blank that the decoder reads."""
-        return log_probs[:, self._part.start]
-
     def finish(
         self, state: StreamState, timings: Timings | None = None
     ) -> tuple[list[Word], StreamState]:
