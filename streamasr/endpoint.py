@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = ["Endpoint", "EndpointConfig", "EndpointState", "Endpointer"]
 
+DETECTOR_SECONDS = 0.04
+"""How long after speech the voice detector falls quiet, in the middle of all cases."""
+
 
 class EndpointConfig(BaseModel):
     """The rules; times in seconds."""
@@ -58,7 +61,7 @@ class Endpointer:
     """Probabilities of speech, a timestep each, to endpoints; any chunking gives the same."""
 
     def __init__(self, config: EndpointConfig, step_seconds: float) -> None:
-        self._silence = _steps(config.silence_seconds, step_seconds)
+        self._silence = _steps(config.silence_seconds - DETECTOR_SECONDS, step_seconds)
         self._no_speech = _steps(config.no_speech_seconds, step_seconds)
         self._longest = _steps(config.longest_seconds, step_seconds)
         self._gap = _steps(config.gap_seconds, step_seconds)

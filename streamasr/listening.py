@@ -133,7 +133,8 @@ class Listening:
     ) -> tuple[list[Event], ListenState]:
         """End the segment, since nothing follows, or only after ``lost_seconds``."""
         words, stream = self.recognizer.finish(state.stream)
-        end = state.heard / self.recognizer.sample_rate
+        # The closing silence may carry a word past the end.
+        end = state.stream.samples / self.recognizer.sample_rate
         words = [replace(w, start=min(w.start, end), end=min(w.end, end)) for w in words]
         events, state = self._close(self._with_words(replace(state, stream=stream), words))
         rate = self.recognizer.sample_rate

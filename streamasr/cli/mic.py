@@ -174,9 +174,12 @@ def _quiet_libraries() -> Iterator[None]:
 def _load(
     model: Path | None, backend: Backend, decoder: Decoder, hotwords: Path | None
 ) -> Recognizer:
+    import torch
+
     from ..decoding import read_hotwords
     from ..recognizer import Recognizer
 
+    torch.set_num_threads(1)  # a chunk is too small for more: they would wait, and use a core
     recognizer = Recognizer.from_pretrained(
         model,
         backend=backend.value,

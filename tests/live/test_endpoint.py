@@ -37,13 +37,13 @@ def endpoints(speech, cuts=(), **rules) -> list[tuple[int, int]]:
 
 def test_speech_ends_a_silence_after_it():
     speech = [1.0] * SECOND + [0.0] * SECOND
-    assert endpoints(speech) == [(SECOND + 20, 10)]
-    assert endpoints(speech, silence_seconds=0.4) == [(SECOND + 10, 5)]
-    assert endpoints(speech, lead_seconds=0.2) == [(SECOND + 20, 5)]
+    assert endpoints(speech) == [(SECOND + 19, 9)]
+    assert endpoints(speech, silence_seconds=0.4) == [(SECOND + 9, 4)]
+    assert endpoints(speech, lead_seconds=0.2) == [(SECOND + 19, 5)]
 
 
 def test_a_pause_that_is_too_short_ends_nothing():
-    assert endpoints([1.0] * 10 + [0.0] * 19 + [1.0] * 10) == []
+    assert endpoints([1.0] * 10 + [0.0] * 18 + [1.0] * 10) == []
 
 
 def test_silence_ends_by_itself_and_each_time_as_late():

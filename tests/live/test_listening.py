@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from streamasr import AudioError
-from streamasr.audio.live import Block
+from streamasr.audio.live import Block, BlockQueue, blocks_of
 from streamasr.decoding import GreedyDecoder
 from streamasr.events import event_schema
 from streamasr.listening import Listener, Listening
@@ -150,6 +150,24 @@ def test_a_gap_is_marked_and_counts_as_time(recognizer, speech):
     assert listener.seconds == pytest.approx(2 * (len(speech) / RATE + 2) + 4)
     for event in events:
         jsonschema.validate(event.as_dict(), event_schema())
+
+
+def test_recognition_that_is_too_slow_loses_the_oldest_and_says_so(tiny, speech):
+    queue = BlockQueue(RATE, seconds=2)
+    listener = Listener(tiny)
+    events = []
+    for number, block in enumerate(rechunk([np.concatenate([speech] * 3)], 160)):
+        queue.put(block[:, None], float(number))
+    for block in blocks_of(queue, lambda: True):
+        events += listener.accept(block)
+    events += listener.finish()
+    gaps = [e for e in events if e.type == "gap"]
+    lost = 3 * len(speech) / RATE - 2
+    assert [(e.reason, e.start) for e in gaps] == [("overflow", 0)]
+    assert gaps[0].end == pytest.approx(lost, abs=0.02)
+    assert events[-1].type == "final"
+    assert lost <= events[-1].start < events[-1].end <= lost + 2
+    assert gaps[0].description == f"[{lost:.1f} s of audio lost: too slow to keep up]"
 
 
 def test_sound_that_breaks_off_ends_its_segment_with_the_last_word(recognizer, speech):
