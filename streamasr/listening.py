@@ -21,12 +21,18 @@ from numpy.typing import ArrayLike
 
 from .audio.live import Block
 from .endpoint import EndpointConfig, Endpointer, EndpointState
-from .events import Event
+from .events import Event, agreement
 from .recognizer import LISTEN_CHUNK_MS, Recognizer, StreamState, as_samples
 from .transcript import Word
 from .vad import WINDOW_SAMPLES, VoiceDetector, VoiceState
 
 __all__ = ["ListenState", "Listener", "Listening", "listen"]
+
+HOLD_SECONDS = 0.16
+"""How long a word must stand in the decoder's best hypothesis to be shown in a partial.
+
+Without it a quarter of the words that the beam search shows change again (docs/RESULTS.md).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +42,8 @@ class ListenState:
     ``origin`` is the sample of the session at which ``stream``, fresh then, began; ``recent`` are
     the newest samples, as far back as the next segment may begin. ``voice`` began at sample
     ``voice_origin``, has heard ``windows`` windows, and ``speech`` is what it said of the newest.
-    ``words`` are those of the segment that the decoder will not change, and ``shown`` all that the
-    last partial showed.
+    ``words`` are those of the segment that the decoder will not change, ``shown`` all that the last
+    partial showed, and ``guesses`` the latest hypotheses, each with the sample at which it stood.
     """
 
     stream: StreamState
@@ -51,6 +57,7 @@ class ListenState:
     segment: int = 0
     words: tuple[Word, ...] = ()
     shown: tuple[Word, ...] = ()
+    guesses: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
     @property
     def heard(self) -> int:
@@ -115,18 +122,35 @@ class Listening:
         )
 
     def partial(self, state: ListenState) -> tuple[list[Event], ListenState]:
-        """Return the segment as it looks now, if that has changed, and the state that knows."""
+        """Return the segment as it looks now, if that has changed, and the state that knows.
+
+        Words are shown once they have stood for ``HOLD_SECONDS``, and taken back only for others.
+        """
         if self._endpointer.is_noise(state.endpoint):
             return [], state
         open_words = self._shifted(self.recognizer.partial(state.stream), state)
         words = (*state.words, *open_words)
-        if [w.text for w in words] == [w.text for w in state.shown]:
+        guess = tuple(word.text for word in words)
+        count, guesses = self._settled(guess, state)
+        state = replace(state, guesses=guesses)
+        settled = words[: max(count, len(state.words))]
+        if agreement([w.text for w in settled], [w.text for w in state.shown]) == len(settled):
             return [], state
-        state = replace(state, shown=words)
-        if not words:
-            at = state.heard / self.recognizer.sample_rate
-            return [Event("partial", state.segment, at, at)], state
-        return [_text_event("partial", state.segment, words)], state
+        state = replace(state, shown=settled)
+        return [_text_event("partial", state.segment, settled)], state
+
+    def _settled(
+        self, guess: tuple[str, ...], state: ListenState
+    ) -> tuple[int, tuple[tuple[int, tuple[str, ...]], ...]]:
+        """Return how many words of ``guess`` have stood long enough, and the guesses to keep."""
+        hold = HOLD_SECONDS * self.recognizer.sample_rate
+        count, kept = len(guess), [(state.heard, guess)]
+        for at, before in reversed(state.guesses):
+            kept.append((at, before))
+            count = min(count, agreement(guess, before))
+            if state.heard - at >= hold:
+                return count, tuple(reversed(kept))
+        return 0, tuple(reversed(kept))
 
     def break_off(
         self, state: ListenState, lost_seconds: float = 0.0, reason: str = ""
@@ -155,7 +179,9 @@ class Listening:
         elif state.shown:
             at = state.shown[-1].end
             events = [Event("final", state.segment, at, at)]
-        return events, replace(state, segment=state.segment + len(events), words=(), shown=())
+        return events, replace(
+            state, segment=state.segment + len(events), words=(), shown=(), guesses=()
+        )
 
     def _speech(self, steps: int, state: ListenState) -> list[float]:
         """Return how likely someone spoke in each of the ``steps`` newest timesteps.

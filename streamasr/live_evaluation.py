@@ -179,7 +179,7 @@ def changed_words(updates: Sequence[Sequence[str]], final: Sequence[str]) -> tup
     """Count the words that partials added, and those of them that did not stay as they were.
 
     A word is added where an update has a word in a place in which the one before had none or
-    another.
+    another. An update's last word may still grow: it stays if the final word begins with it.
     """
     added = changed = 0
     before: Sequence[str] = ()
@@ -188,7 +188,9 @@ def changed_words(updates: Sequence[Sequence[str]], final: Sequence[str]) -> tup
             if index < len(before) and before[index] == word:
                 continue
             added += 1
-            changed += index >= len(final) or final[index] != word
+            said = final[index] if index < len(final) else ""
+            grows = index == len(words) - 1 and said.startswith(word)
+            changed += not (said == word or grows)
         before = words
     return added, changed
 

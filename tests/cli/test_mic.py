@@ -13,12 +13,13 @@ import jsonschema
 import numpy as np
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from streamasr.audio.live import Block
 from streamasr.cli import console
-from streamasr.cli.live_view import LiveView, firm_count
+from streamasr.cli.live_view import LiveView
 from streamasr.errors import AudioError
-from streamasr.events import Event, event_schema
+from streamasr.events import Event, agreement, event_schema
 from streamasr.transcript import Word
 
 RATE = 16_000
@@ -81,7 +82,7 @@ def test_each_segment_is_a_line_where_there_is_no_terminal(mic):
 def test_events_are_lines_of_json(mic):
     events = [json.loads(line) for line in mic("--jsonl", "--quiet").out.splitlines()]
     assert [e["segment"] for e in events if e["type"] == "final"] == [0, 1]
-    assert sum(e["type"] == "partial" for e in events) > 10
+    assert sum(e["type"] == "partial" for e in events) >= 5
     for event in events:
         jsonschema.validate(event, event_schema())
 
@@ -164,13 +165,12 @@ def test_nothing_is_wider_than_the_terminal(width, colour):
     view = LiveView(terminal, "triton-graph, beam")
     view.show(event("partial", "for a full hour he had paced up and down waiting " * 12))
     lines = drawn(view, terminal)
-    plain = [Console(file=io.StringIO()).render_str(line).plain for line in lines]
-    if not colour:
-        assert max(map(len, lines)) <= width
-        assert not any("\x1b" in line for line in lines)
+    plain = [Text.from_ansi(line).plain for line in lines]
+    assert max(map(len, plain)) <= width
+    assert (plain != lines) == bool(colour)
     assert len(plain) <= 5
-    assert "1:04" in lines[-1]
-    assert ("Ctrl-C ends" in lines[-1]) == (width >= 100) or width == 80
+    assert plain[-2].endswith("waiting")
+    assert "1:04 · latency 412 ms" in plain[-1]
 
 
 def test_words_are_firm_once_they_stay_the_same():
@@ -183,7 +183,7 @@ def test_words_are_firm_once_they_stay_the_same():
     assert drawn(view, terminal)[0] == "for a \x1b[2mfull hour\x1b[0m"
     view.refresh(2, 0.1, now=True)
     assert drawn(view, terminal)[0] == "for a full hour"
-    assert firm_count(["a", "b"], ["a", "c", "b"]) == 1
+    assert agreement(["a", "b"], ["a", "c", "b"]) == 1
 
 
 def test_the_meter_says_when_something_is_wrong_with_the_level():

@@ -212,3 +212,23 @@ def test_the_voice_detector_hears_speech_and_not_its_chunks(speech):
     silent = len(SILENCE) // WINDOW_SAMPLES
     assert max(whole[:silent]) < 0.3
     assert sum(p > 0.5 for p in whole[silent:]) > 0.7 * len(whole[silent:])
+
+
+def test_partials_only_show_words_that_have_stood_for_a_while(recognizer, speech):
+    """Against the decoder's own hypotheses, which come and go."""
+    listening = Listening(recognizer)
+    state = listening.initial_state()
+    history: list[list[str]] = []
+    shown = 0
+    for chunk in torch.tensor(np.concatenate([SILENCE, speech])).split(1280):
+        _, state = listening.advance(chunk, state)
+        words = [*state.words, *recognizer.partial(state.stream)]
+        history.append([word.text for word in words])
+        events, state = listening.partial(state)
+        for event in events:
+            texts = [word.text for word in event.words]
+            # 80 ms a chunk: as they stand now, so they stood in the two updates before.
+            stood = all(guess[: len(texts)] == texts for guess in history[-3:])
+            assert stood or len(texts) == len(state.words)  # final for the decoder
+            shown += 1
+    assert shown > 5
