@@ -183,8 +183,8 @@ def test_what_portaudio_lost_is_counted_by_the_clock(sounddevice):
     assert lost[0].lost_seconds == pytest.approx(0.3, abs=0.1)
 
 
-def test_a_full_queue_drops_the_oldest_and_counts_it():
-    queue = BlockQueue(1000, seconds=1.0)
+def test_a_full_queue_drops_the_oldest_sixth_and_counts_it():
+    queue = BlockQueue(1000, seconds=1.2)
     for index in range(25):
         queue.put(np.full((100, 1), index, np.float32), index / 10)
     assert queue.waiting_seconds == 1.0
