@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .errors import ModelError
+
 __all__ = ["WINDOW_SAMPLES", "VoiceDetector", "VoiceState"]
 
 WINDOW_SAMPLES = 512
@@ -37,7 +39,10 @@ class VoiceState:
 
 
 class VoiceDetector:
-    """Samples to the probability of speech, one for each window; any chunking gives the same."""
+    """Samples to the probability of speech, one for each window; any chunking gives the same.
+
+    Raises ModelError if the package with the weights is not installed.
+    """
 
     def __init__(self) -> None:
         self._weights = _weights()
@@ -92,7 +97,9 @@ class VoiceDetector:
 def _weights() -> dict[str, Tensor]:
     # The package itself is not imported: it brings audio input and output of its own.
     package = find_spec("silero_vad")
-    assert package is not None
-    assert package.submodule_search_locations
-    folder = Path(package.submodule_search_locations[0])
-    return safetensors.torch.load_file(folder / "data" / "silero_vad_16k.safetensors")
+    folders = (package and package.submodule_search_locations) or ()
+    for folder in folders:
+        path = Path(folder) / "data" / "silero_vad_16k.safetensors"
+        if path.is_file():
+            return safetensors.torch.load_file(path)
+    raise ModelError("live recognition needs Silero VAD: pip install 'silero-vad>=6.2,<7'")
