@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,9 +33,23 @@ from .frontend import Frontend, FrontendState
 from .model import AcousticModel, Bundle, load_bundle
 from .transcript import Alternative, Transcript, Word
 
-__all__ = ["DEFAULT_CHUNK_MS", "Recognizer", "Stream", "StreamState", "Timings", "rechunk"]
+if TYPE_CHECKING:
+    from .audio.live import Block
+    from .endpoint import EndpointConfig
+    from .events import Event
+
+__all__ = [
+    "DEFAULT_CHUNK_MS",
+    "LISTEN_CHUNK_MS",
+    "Recognizer",
+    "Stream",
+    "StreamState",
+    "Timings",
+    "rechunk",
+]
 
 DEFAULT_CHUNK_MS = 320
+LISTEN_CHUNK_MS = 80
 PRETRAINED = Path(__file__).parent / "pretrained" / "en"
 
 
@@ -86,7 +100,7 @@ def rechunk(blocks: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArra
         yield np.concatenate(kept)
 
 
-def _as_samples(samples: ArrayLike, heard: int, rate: int) -> torch.Tensor:
+def as_samples(samples: ArrayLike, heard: int, rate: int) -> torch.Tensor:
     array = np.asarray(samples)
     if array.ndim != 1:
         raise AudioError(f"samples must be mono, shape (n,), got {array.shape}: downmix them first")
@@ -259,9 +273,17 @@ class Recognizer:
         timings = timings or Timings()
         log_probs, state = self.log_probs(samples, state, timings)
         with timings.stage("decoder"):
-            words, decoder = self._decoder(log_probs[:, self._part], state.decoder)
-        after = StreamState(state.frontend, state.lstm, decoder, state.samples)
-        return self._as_said(words), after
+            return self.decode(log_probs, state)
+
+    def decode(self, log_probs: torch.Tensor, state: StreamState) -> tuple[list[Word], StreamState]:
+        """Decode ``log_probs (T, V + P)``; return the words now complete, and the state."""
+        words, decoder = self._decoder(log_probs[:, self._part], state.decoder)
+        return self._as_said(words), replace(state, decoder=decoder)
+
+    def close(self, state: StreamState) -> tuple[list[Word], StreamState]:
+        """Return the words still open when nothing of what follows belongs to them."""
+        words, decoder = self._decoder.finish(state.decoder)
+        return self._as_said(words), replace(state, decoder=decoder)
 
     def finish(
         self, state: StreamState, timings: Timings | None = None
@@ -317,6 +339,29 @@ class Recognizer:
                 stream.accept(chunk)
         return stream.finish()
 
+    def listen(
+        self,
+        blocks: Iterable[Block | ArrayLike] | None = None,
+        *,
+        device: int | str | None = None,
+        endpoint: EndpointConfig | None = None,
+        chunk_ms: int = LISTEN_CHUNK_MS,
+    ) -> Iterator[Event]:
+        """Yield partial and final text as it is said, for ever or until ``blocks`` end.
+
+        Args:
+            blocks: 16 kHz mono samples, floats or int16; the microphone when None.
+            device: which microphone: an index, a unique part of its name, or the default one.
+            endpoint: when a segment ends.
+            chunk_ms: audio handed to the model at a time.
+
+        Raises:
+            AudioError: there is no such microphone, or it cannot be opened.
+        """
+        from .listening import listen
+
+        return listen(self, blocks, device=device, endpoint=endpoint, chunk_ms=chunk_ms)
+
     def chunk_samples(self, chunk_ms: int) -> int:
         """Samples in ``chunk_ms`` milliseconds, at least one."""
         return max(1, self.sample_rate * chunk_ms // 1000)
@@ -344,7 +389,7 @@ class Stream:
         """
         if self._finished:
             raise AudioError("the stream is finished: call reset() or begin a new stream")
-        values = _as_samples(samples, self.state.samples, self._recognizer.sample_rate)
+        values = as_samples(samples, self.state.samples, self._recognizer.sample_rate)
         words, self.state = self._recognizer.advance(values, self.state, self._timings)
         self._words += words
         return words

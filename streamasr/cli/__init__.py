@@ -1,5 +1,5 @@
-"""The command line: ``streamasr transcribe``, ``evaluate``, ``profile``, ``train``, ``tune`` and
-``prepare-librispeech``.
+"""The command line: ``streamasr transcribe``, ``mic``, ``devices``, ``evaluate``, ``profile``,
+``train``, ``tune`` and ``prepare-librispeech``.
 
 Exit codes: 0; 1 when a file failed and the others went on; 2 for wrong usage; 130 for Ctrl-C.
 """
@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import StreamasrError
 from . import console
 from .evaluate import evaluate
+from .mic import devices, mic
 from .profile import profile
 from .train import prepare_librispeech, train
 from .transcribe import transcribe
@@ -31,6 +32,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(transcribe)
+app.command()(mic)
+app.command()(devices)
 app.command()(evaluate)
 app.command()(profile)
 app.command()(train)
