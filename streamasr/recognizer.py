@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from persistent_lstm import LSTMError, LSTMState, choose_backend, raise_pending_error
+from persistent_lstm import LSTMError, LSTMState, choose_backend
 
 from .audio import open_audio
+from .batching import step
 from .decoding import (
     BeamDecoder,
     BeamMissing,
@@ -232,25 +233,43 @@ class Recognizer:
             self._decoder.initial_state(),
         )
 
-    @torch.inference_mode()
     def log_probs(
         self, samples: torch.Tensor, state: StreamState, timings: Timings | None = None
     ) -> tuple[torch.Tensor, StreamState]:
         """Return ``(T, V + P)`` log-posteriors of the timesteps that ``samples (n,)`` complete."""
+        ((log_probs, after),) = self.log_probs_of([samples], [state], timings)
+        return log_probs, after
+
+    @torch.inference_mode()
+    def log_probs_of(
+        self,
+        samples: Sequence[torch.Tensor],
+        states: Sequence[StreamState],
+        timings: Timings | None = None,
+    ) -> list[tuple[torch.Tensor, StreamState]]:
+        """Do as ``log_probs`` for several streams, in one pass through the model.
+
+        Each stream gets what it would get alone, up to the rounding of float32.
+        """
         timings = timings or Timings()
         with timings.stage("frontend"):
-            frames, frontend = self._frontend(samples, state.frontend)
-        lstm = state.lstm
-        log_probs = frames.new_zeros(0, self.config.model.output_size)
-        if len(frames):
-            with timings.stage("lstm"):
-                batch, lstm = self._model(
-                    frames[:, None].to(self.device), lstm, backend=self.backend
-                )
-                log_probs = batch[:, 0].cpu()  # waits for the GPU
-                raise_pending_error(batch.device)
-        heard = state.samples + len(samples)
-        return log_probs, StreamState(frontend, lstm, state.decoder, heard)
+            heard = [
+                self._frontend(piece, state.frontend)
+                for piece, state in zip(samples, states, strict=True)
+            ]
+        with timings.stage("lstm"):
+            found = step(
+                self._model,
+                [frames for frames, _ in heard],
+                [state.lstm for state in states],
+                backend=self.backend,
+            )
+        return [
+            (log_probs, StreamState(after, lstm, state.decoder, state.samples + len(piece)))
+            for (log_probs, lstm), (_, after), state, piece in zip(
+                found, heard, states, samples, strict=True
+            )
+        ]
 
     def advance(
         self, samples: torch.Tensor, state: StreamState, timings: Timings | None = None
@@ -275,6 +294,16 @@ class Recognizer:
         after = StreamState(state.frontend, state.lstm, decoder, heard)
         return [*words, *self._as_said(last)], after
 
+    def decode(self, log_probs: torch.Tensor, duration: float) -> Transcript:
+        """Return the transcript of a whole stream's ``log_probs (T, V + P)``.
+
+        They include those of the closing silence, which ``duration``, in seconds, does not.
+        """
+        words, state = self._decoder(log_probs[:, self._part], self._decoder.initial_state())
+        last, state = self._decoder.finish(state)
+        said = (_within(word, duration) for word in self._as_said([*words, *last]))
+        return Transcript(tuple(said), duration, self._readings(state))
+
     def closing_silence(self) -> torch.Tensor:
         """Return the samples after the last one that let the model finish its last word."""
         return self._frontend.tail()
@@ -295,8 +324,11 @@ class Recognizer:
 
     def alternatives(self, state: StreamState) -> tuple[Alternative, ...]:
         """Return the best readings of what is final, if more than one was asked for."""
-        if isinstance(self._decoder, BeamDecoder) and isinstance(state.decoder, BeamState):
-            return self._decoder.alternatives(state.decoder)
+        return self._readings(state.decoder)
+
+    def _readings(self, state: GreedyState | BeamState) -> tuple[Alternative, ...]:
+        if isinstance(self._decoder, BeamDecoder) and isinstance(state, BeamState):
+            return self._decoder.alternatives(state)
         return ()
 
     def stream(self, timings: Timings | None = None) -> Stream:

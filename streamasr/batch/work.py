@@ -1,0 +1,253 @@
+"""What a worker does: recordings in, transcripts out, many at a time through one batch.
+
+A worker is a process, a Ray actor, or the command itself; the engines differ in nothing else.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..audio import open_audio
+from ..batching import Batch
+from ..decoding import Hotword
+from ..errors import AudioError
+from ..pieces import Piece, cut_at_pauses, own_words
+from ..recognizer import Recognizer, rechunk
+from ..transcript import Transcript, Word
+
+__all__ = ["About", "Outcome", "Settings", "Task", "Worker"]
+
+ROWS = 16
+"""Streams that advance together: more make a step no cheaper on a CPU."""
+STEPS = 32
+"""Timesteps of a chunk."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all workers of a job share; ``model`` is a folder, None the bundled one.
+
+    ``long_seconds`` is the length from which a recording is done in pieces.
+    """
+
+    model: str | None = None
+    backend: str = "auto"
+    decoder: str = "auto"
+    hotwords: tuple[Hotword, ...] = ()
+    nbest: int = 1
+    long_seconds: float = 600.0
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A recording to be done, or every ``count``-th piece of a long one, from ``index`` on."""
+
+    id: int
+    path: str
+    index: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a task.
+
+    ``problem`` is one line for a person; with a ``transcript`` it is what broke the recording off.
+    A recording that turned out long has neither: ``long`` asks for tasks for its pieces.
+    """
+
+    task: Task
+    transcript: Transcript | None = None
+    problem: str | None = None
+    long: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a worker works with, for people to read."""
+
+    fingerprint: str
+    backend: str
+    decoder: str
+    unusable_hotwords: tuple[tuple[Hotword, str], ...]
+
+
+class _TooLong(Exception):
+    """A recording is to be done in pieces."""
+
+
+@dataclass
+class _Open:
+    """A recording that is being heard: its audio so far, and the words of the pieces done."""
+
+    task: Task
+    rows: Iterator[tuple[Piece | None, Iterator[Tensor]]]
+    samples: int = 0
+    problem: str | None = None
+    too_long: bool = False
+    exhausted: bool = False
+    active: int = 0
+    words: list[Word] = field(default_factory=list)
+    whole: Transcript | None = None
+
+
+class Worker:
+    """A model and the recordings that it hears at the same time.
+
+    ``add`` tasks, then call ``step`` until their outcomes have come.
+    """
+
+    def __init__(self, settings: Settings, recognizer: Recognizer | None = None) -> None:
+        torch.set_num_threads(settings.threads)
+        self._settings = settings
+        self._recognizer = recognizer or load(settings)
+        self._rate = self._recognizer.sample_rate
+        self._chunk = STEPS * self._recognizer.config.frontend.step_samples
+        self._closing = self._recognizer.closing_silence().cpu().numpy()
+        self._batch: Batch[tuple[_Open, Piece | None]] = Batch(self._recognizer)
+        self._waiting: deque[Task] = deque()
+        self._open: list[_Open] = []
+
+    @property
+    def about(self) -> About:
+        """What this worker works with."""
+        recognizer = self._recognizer
+        return About(
+            recognizer.fingerprint,
+            f"{recognizer.backend} ({recognizer.backend_reason})",
+            f"{recognizer.decoder} ({recognizer.decoder_reason})",
+            tuple(recognizer.unusable_hotwords),
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is left to do."""
+        return bool(self._waiting or self._open)
+
+    def add(self, tasks: list[Task]) -> None:
+        """Take more to do."""
+        self._waiting.extend(tasks)
+
+    def step(self) -> list[Outcome]:
+        """Hear a chunk of each recording in the batch; return what has ended."""
+        self._fill()
+        for heard in self._batch.step():
+            opened, piece = heard.key
+            opened.active -= 1
+            if opened.too_long:
+                continue
+            if piece is None:
+                duration = opened.samples / self._rate
+                opened.whole = self._recognizer.decode(heard.log_probs, duration)
+            else:
+                duration = len(piece.samples) / self._rate
+                transcript = self._recognizer.decode(heard.log_probs, duration)
+                opened.words += own_words(piece, transcript.words)
+        ended = [opened for opened in self._open if opened.exhausted and not opened.active]
+        self._open = [opened for opened in self._open if opened not in ended]
+        return [self._outcome(opened) for opened in ended]
+
+    def _fill(self) -> None:
+        """Join rows while there is room: first those of recordings that are open."""
+        for opened in self._open:
+            self._join(opened)
+        while self._waiting and len(self._batch) < ROWS:
+            task = self._waiting.popleft()
+            opened = _Open(task, iter(()))
+            opened.rows = self._pieces(opened) if task.count else self._row(opened)
+            self._open.append(opened)
+            self._join(opened)
+
+    def _join(self, opened: _Open) -> None:
+        while not opened.exhausted and len(self._batch) < ROWS:
+            row = next(opened.rows, None)
+            if row is None:
+                opened.exhausted = True
+            else:
+                piece, chunks = row
+                opened.active += 1
+                self._batch.join((opened, piece), chunks)
+
+    def _outcome(self, opened: _Open) -> Outcome:
+        if opened.too_long:
+            return Outcome(opened.task, long=True)
+        transcript = opened.whole
+        if opened.task.count and opened.samples:
+            words = sorted(opened.words, key=lambda word: word.start)
+            transcript = Transcript(tuple(words), opened.samples / self._rate)
+        if not opened.samples:
+            transcript = None
+        return Outcome(opened.task, transcript, opened.problem)
+
+    def _row(self, opened: _Open) -> Iterator[tuple[None, Iterator[Tensor]]]:
+        """Yield the one row of a recording that is heard whole."""
+        yield None, self._chunks(self._until_too_long(opened))
+
+    def _until_too_long(self, opened: _Open) -> Iterator[NDArray[np.float32]]:
+        limit = self._settings.long_seconds
+
+        def too_long(seconds: float | None) -> None:
+            if seconds is not None and seconds > limit:
+                raise _TooLong
+
+        try:
+            yield from self._blocks(opened, lambda: too_long(opened.samples / self._rate), too_long)
+        except _TooLong:
+            opened.too_long = True
+
+    def _pieces(self, opened: _Open) -> Iterator[tuple[Piece, Iterator[Tensor]]]:
+        pieces = cut_at_pauses(self._blocks(opened), self._rate)
+        task = opened.task
+        for piece in itertools.islice(pieces, task.index, None, task.count):
+            yield piece, self._chunks(iter([piece.samples]))
+
+    def _blocks(
+        self,
+        opened: _Open,
+        each: Callable[[], None] = lambda: None,
+        stated: Callable[[float | None], None] = lambda _: None,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield a recording's samples; what breaks it off is noted."""
+        try:
+            with open_audio(opened.task.path) as audio:
+                stated(audio.duration)
+                for block in audio.blocks():
+                    opened.samples += len(block)
+                    each()
+                    yield block
+        except AudioError as error:
+            opened.problem = str(error)
+
+    def _chunks(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[Tensor]:
+        """Yield samples chunk by chunk, the closing silence behind them if there are any."""
+
+        def closed() -> Iterator[NDArray[np.float32]]:
+            something = False
+            for block in blocks:
+                something = True
+                yield block
+            if something:
+                yield self._closing
+
+        return (torch.from_numpy(chunk) for chunk in rechunk(closed(), self._chunk))
+
+
+def load(settings: Settings) -> Recognizer:
+    """Return the recognizer that ``settings`` describe; raises ModelError."""
+    return Recognizer.from_pretrained(
+        settings.model,
+        backend=settings.backend,
+        decoder=settings.decoder,
+        hotwords=copy.copy(settings.hotwords),
+        nbest=settings.nbest,
+    )
