@@ -32,12 +32,12 @@ from .decoding import (
 from .errors import AudioError, ModelError
 from .frontend import Frontend, FrontendState
 from .model import AcousticModel, Bundle, load_bundle
+from .pretrained import PRETRAINED
 from .transcript import Alternative, Transcript, Word
 
 __all__ = ["DEFAULT_CHUNK_MS", "Recognizer", "Stream", "StreamState", "Timings", "rechunk"]
 
 DEFAULT_CHUNK_MS = 320
-PRETRAINED = Path(__file__).parent / "pretrained" / "en"
 
 
 @dataclass(frozen=True, slots=True)

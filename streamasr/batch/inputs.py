@@ -77,7 +77,9 @@ def _expand_one(name: str, report: Callable[[str], None]) -> Iterator[Input]:
             report(f"{name}: a folder without recordings")
     elif glob.has_magic(name) and not os.path.lexists(name):
         base = _base(name)
-        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (it takes absolute patterns)
+        # Links to folders are left alone by **: they may lead up again.
+        rest = os.fspath(path.relative_to(base))
+        matches = sorted(os.fspath(match) for match in base.glob(rest))
         if not matches:
             raise StreamasrError(f"{name}: matches no file")
         for match in matches:

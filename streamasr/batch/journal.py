@@ -69,7 +69,9 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / JOURNAL
-        self._database = self._try(lambda: sqlite3.connect(self._path, isolation_level=None))
+        self._database = self._try(
+            lambda: sqlite3.connect(self._path, timeout=1.0, isolation_level=None)
+        )
         try:
             # Held until the process ends, however it does.
             self._try(lambda: self._database.execute("PRAGMA locking_mode = EXCLUSIVE"))

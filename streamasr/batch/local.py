@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from ..errors import StreamasrError
 from .pool import Lost, Pool, Reply
-from .work import Settings, Task, Worker
+from .tasks import Settings, Task
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess, SpawnProcess
+
+    from .work import Worker
 
 __all__ = ["LocalPool", "OwnPool", "cores"]
 
@@ -96,6 +98,8 @@ def _serve(pipe: Connection, settings: Settings) -> None:
     """Do what comes through ``pipe`` until its other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends us
     try:
+        from .work import Worker
+
         worker = Worker(settings)
         pipe.send(worker.about)
         while True:
@@ -109,7 +113,7 @@ def _serve(pipe: Connection, settings: Settings) -> None:
         return
 
 
-class OwnPool(Pool[Worker]):
+class OwnPool(Pool["Worker"]):
     """One worker in this very process: the quickest start."""
 
     def __init__(self, settings: Settings) -> None:
@@ -118,6 +122,8 @@ class OwnPool(Pool[Worker]):
 
     def start(self) -> Worker:
         """Load the model."""
+        from .work import Worker
+
         worker = Worker(self.settings)
         self._news.append(worker.about)
         return worker

@@ -12,7 +12,8 @@ from typing import Any
 
 from ..errors import ModelError, StreamasrError
 from .pool import Lost, Pool, Reply
-from .work import About, Outcome, Settings, Task, Worker
+from .tasks import About, Outcome, Settings, Task
+from .work import Worker
 
 __all__ = ["INSTALL", "RayPool"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from ..errors import StreamasrError
-from .work import ROWS, About, Outcome, Settings, Task
+from .tasks import ROWS, About, Outcome, Settings, Task
 
 __all__ = ["Lost", "Pool", "Reply"]
 

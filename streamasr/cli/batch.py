@@ -22,7 +22,7 @@ from . import console
 
 if TYPE_CHECKING:
     from ..batch.pool import Pool
-    from ..batch.work import Outcome, Settings, Task
+    from ..batch.tasks import Outcome, Settings, Task
     from ..decoding import Hotword
     from ..transcript import Transcript
 
@@ -127,7 +127,7 @@ def _to_stdout(request: Request, inputs: Sequence[Input], problems: list[str]) -
 
 
 def _about(request: Request) -> dict[str, object]:
-    from ..recognizer import PRETRAINED
+    from ..pretrained import PRETRAINED
 
     folder = request.model or PRETRAINED
     return {
@@ -139,7 +139,7 @@ def _about(request: Request) -> dict[str, object]:
 
 
 def _task(number: int, item: Input) -> Task:
-    from ..batch.work import Task
+    from ..batch.tasks import Task
 
     return Task(number, item.path)
 
@@ -162,7 +162,7 @@ def _outcomes(request: Request, tasks: Sequence[Task], bar: _Progress) -> Iterat
 
 def _pool(request: Request, tasks: Sequence[Task]) -> Pool[Any]:
     from ..batch.local import LocalPool, OwnPool, cores
-    from ..batch.work import Settings
+    from ..batch.tasks import Settings
 
     settings = Settings(
         model=None if request.model is None else str(request.model),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..audio import AudioFile
+    from ..decoding import Hotword
     from ..recognizer import Recognizer, Timings
 
 __all__ = ["transcribe"]
@@ -137,8 +138,11 @@ def transcribe(
         )
     _check(files, options)
     began = time.perf_counter()
-    from ..decoding import read_hotwords
+    words: Sequence[Hotword] = ()
+    if hotwords:
+        from ..decoding import read_hotwords
 
+        words = read_hotwords(hotwords)
     if many and not one_by_one:
         run_batch(
             Request(
@@ -148,7 +152,7 @@ def transcribe(
                 model=model,
                 backend=backend.value,
                 decoder=decoder.value,
-                hotwords=read_hotwords(hotwords) if hotwords else (),
+                hotwords=words,
                 nbest=nbest,
                 engine=engine.value,
                 workers=workers,
@@ -163,7 +167,7 @@ def transcribe(
         model,
         backend=backend.value,
         decoder=decoder.value,
-        hotwords=read_hotwords(hotwords) if hotwords else (),
+        hotwords=words,
         nbest=nbest,
     )
     for hotword, reason in recognizer.unusable_hotwords:
