@@ -141,4 +141,6 @@ class OwnPool(Pool["Worker"]):
         return [(worker, reply) for reply in news]
 
     def stop(self, handles: Sequence[Worker]) -> None:
-        """Leave the worker to the garbage collector."""
+        """End the worker's helpers."""
+        for handle in handles:
+            handle.close()

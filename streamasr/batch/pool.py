@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from ..errors import StreamasrError
-from .tasks import ROWS, About, Outcome, Settings, Task
+from .tasks import About, Outcome, Settings, Task
 
 __all__ = ["Lost", "Pool", "Reply"]
 
@@ -120,7 +120,7 @@ class Pool(ABC, Generic[H]):
             if any(self._tries.get(task) for task in hand.tasks):
                 continue
             share = -(-len(self._waiting) // max(1, len(ready)))
-            room = min(ROWS + _AHEAD - len(hand.tasks), share)
+            room = min(self.settings.rows + _AHEAD - len(hand.tasks), share)
             if room > 0:
                 count = min(room, len(self._waiting))
                 self._give(hand, [self._waiting.popleft() for _ in range(count)])

@@ -20,7 +20,9 @@ ROWS = 16
 class Settings:
     """What all workers of a job share; ``model`` is a folder, None the bundled one.
 
-    ``long_seconds`` is the length from which a recording is done in pieces.
+    ``long_seconds`` is the length from which a recording is done in pieces; ``rows`` streams
+    advance together. With ``helpers``, that many processes search for words, and threads read
+    ahead: for a worker whose model runs on a GPU.
     """
 
     model: str | None = None
@@ -30,6 +32,8 @@ class Settings:
     nbest: int = 1
     long_seconds: float = 600.0
     threads: int = 1
+    rows: int = ROWS
+    helpers: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import copy
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,12 +23,16 @@ from ..errors import AudioError
 from ..pieces import Piece, cut_at_pauses, own_words
 from ..recognizer import Recognizer, rechunk
 from ..transcript import Transcript, Word
-from .tasks import ROWS, About, Outcome, Settings, Task
+from .helpers import Helpers, ahead
+from .tasks import About, Outcome, Settings, Task
 
 __all__ = ["Worker", "load"]
 
-STEPS = 32
+STEPS = 64
 """Timesteps of a chunk."""
+
+_BEHIND = 16
+"""Rows that wait for each helper, at most."""
 
 
 class _TooLong(Exception):
@@ -48,6 +53,14 @@ class _Open:
     words: list[Word] = field(default_factory=list)
     whole: Transcript | None = None
 
+    def take(self, piece: Piece | None, transcript: Transcript) -> None:
+        """Keep what was found in a row: all there is, or a piece of it."""
+        self.active -= 1
+        if piece is None:
+            self.whole = transcript
+        else:
+            self.words += own_words(piece, transcript.words)
+
 
 class Worker:
     """A model and the recordings that it hears at the same time.
@@ -63,6 +76,8 @@ class Worker:
         self._chunk = STEPS * self._recognizer.config.frontend.step_samples
         self._closing = self._recognizer.closing_silence().cpu().numpy()
         self._batch: Batch[tuple[_Open, Piece | None]] = Batch(self._recognizer)
+        self._helpers = Helpers(settings) if settings.helpers else None
+        self._searched: dict[Future[Transcript], tuple[_Open, Piece | None]] = {}
         self._waiting: deque[Task] = deque()
         self._open: list[_Open] = []
 
@@ -82,6 +97,11 @@ class Worker:
         """Whether anything is left to do."""
         return bool(self._waiting or self._open)
 
+    def close(self) -> None:
+        """End the helpers, if there are any."""
+        if self._helpers:
+            self._helpers.close()
+
     def add(self, tasks: list[Task]) -> None:
         """Take more to do."""
         self._waiting.extend(tasks)
@@ -91,25 +111,36 @@ class Worker:
         self._fill()
         for heard in self._batch.step():
             opened, piece = heard.key
-            opened.active -= 1
+            samples = opened.samples if piece is None else len(piece.samples)
             if opened.too_long:
-                continue
-            if piece is None:
-                duration = opened.samples / self._rate
-                opened.whole = self._recognizer.decode(heard.log_probs, duration)
+                opened.active -= 1
+            elif self._helpers:
+                future = self._helpers.decode(heard.log_probs, samples / self._rate)
+                self._searched[future] = heard.key
             else:
-                duration = len(piece.samples) / self._rate
-                transcript = self._recognizer.decode(heard.log_probs, duration)
-                opened.words += own_words(piece, transcript.words)
+                transcript = self._recognizer.decode(heard.log_probs, samples / self._rate)
+                opened.take(piece, transcript)
+        if self._searched:
+            # While rows are heard, what is found is looked at in passing.
+            done, _ = wait(self._searched, 0 if len(self._batch) else 1, FIRST_COMPLETED)
+            for future in done:
+                opened, piece = self._searched.pop(future)
+                opened.take(piece, future.result())
         ended = [opened for opened in self._open if opened.exhausted and not opened.active]
         self._open = [opened for opened in self._open if opened not in ended]
         return [self._outcome(opened) for opened in ended]
+
+    @property
+    def _room(self) -> bool:
+        """Whether a row may join: a batch may be full, and helpers may be far behind."""
+        behind = len(self._searched) > _BEHIND * self._settings.helpers
+        return len(self._batch) < self._settings.rows and not behind
 
     def _fill(self) -> None:
         """Join rows while there is room: first those of recordings that are open."""
         for opened in self._open:
             self._join(opened)
-        while self._waiting and len(self._batch) < ROWS:
+        while self._waiting and self._room:
             task = self._waiting.popleft()
             opened = _Open(task, iter(()))
             opened.rows = self._pieces(opened) if task.count else self._row(opened)
@@ -117,7 +148,7 @@ class Worker:
             self._join(opened)
 
     def _join(self, opened: _Open) -> None:
-        while not opened.exhausted and len(self._batch) < ROWS:
+        while not opened.exhausted and self._room:
             row = next(opened.rows, None)
             if row is None:
                 opened.exhausted = True
@@ -187,7 +218,10 @@ class Worker:
             if something:
                 yield self._closing
 
-        return (torch.from_numpy(chunk) for chunk in rechunk(closed(), self._chunk))
+        chunks = rechunk(closed(), self._chunk)
+        if self._helpers:
+            chunks = ahead(chunks, self._helpers.readers)
+        return map(torch.from_numpy, chunks)
 
 
 def load(settings: Settings) -> Recognizer:

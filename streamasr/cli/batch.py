@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -31,6 +31,7 @@ __all__ = ["Request", "run_batch"]
 _SMALL_BYTES = 2_000_000
 _SMALL_FILES = 8
 """Less than this is done sooner than worker processes have started."""
+_GPU_ROWS = 64
 _LOG_SECONDS = 30.0
 
 
@@ -173,6 +174,9 @@ def _pool(request: Request, tasks: Sequence[Task]) -> Pool[Any]:
     )
     if request.engine == "ray":
         return _ray_pool(settings, request.workers)
+    if request.workers is None and _has_gpu():
+        # One process feeds the GPU; the others search for words.
+        return OwnPool(replace(settings, rows=_GPU_ROWS, helpers=max(1, cores() - 1)))
     if request.workers is None and _is_small(tasks):
         return OwnPool(settings)
     return LocalPool(settings, request.workers or cores())
@@ -182,6 +186,15 @@ def _ray_pool(settings: Settings, workers: int | None) -> Pool[Any]:
     from ..batch.on_ray import RayPool
 
     return RayPool(settings, workers)
+
+
+def _has_gpu() -> bool:
+    # Asked first of the driver: importing torch takes seconds.
+    if not Path("/proc/driver/nvidia/version").exists():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _is_small(tasks: Sequence[Task]) -> bool:

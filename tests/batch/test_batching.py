@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamasr.batch import work
 from streamasr.batch.tasks import Outcome, Settings, Task
 from streamasr.batch.work import Worker
 from streamasr.batching import Batch
@@ -102,8 +101,10 @@ def test_every_sample_gives_the_words_of_one_stream(recognizer, samples_folder):
         assert found[number].transcript.duration == alone.duration
 
 
-def test_more_recordings_than_rows_are_all_done(tiny, recordings, monkeypatch):
-    monkeypatch.setattr(work, "ROWS", 3)
-    found = outcomes(Worker(Settings(), tiny), [Task(i, str(p)) for i, p in enumerate(recordings)])
+@pytest.mark.parametrize("helpers", [0, 2])
+def test_more_recordings_than_rows_are_all_done(tiny, tiny_folder, recordings, helpers):
+    worker = Worker(Settings(str(tiny_folder), rows=3, helpers=helpers), tiny)
+    found = outcomes(worker, [Task(i, str(p)) for i, p in enumerate(recordings)])
+    worker.close()
     texts = [found[number].transcript.text for number in range(len(recordings))]
     assert texts == [tiny.transcribe(path).text for path in recordings]
