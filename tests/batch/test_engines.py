@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,15 +112,9 @@ def test_a_model_that_cannot_be_loaded_ends_the_job(tmp_path):
 def ray_pool(monkeypatch):
     """A way to make pools of Ray actors, which find these packages where this process does."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    with warnings.catch_warnings():
-        # Ray's own: what its imports deprecate, and sockets that it leaves to the collector.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", ResourceWarning)
-        from streamasr.batch.on_ray import RayPool
+    from streamasr.batch.on_ray import RayPool
 
-        yield RayPool
+    return RayPool
 
 
 def test_a_killed_ray_actor_is_replaced(ray_pool, tiny, tiny_folder, recordings):
