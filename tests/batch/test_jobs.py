@@ -157,7 +157,7 @@ def test_thirty_of_three_hundred_are_broken(
     done = subprocess.run(
         *(line,), capture_output=True, text=True, check=False, preexec_fn=without_privilege
     )
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 120
     assert done.returncode == 1
     assert done.stdout == ""
     found = visible(out)
