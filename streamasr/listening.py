@@ -22,7 +22,8 @@ from numpy.typing import ArrayLike
 from .audio.live import Block
 from .endpoint import EndpointConfig, Endpointer, EndpointState
 from .events import Event, agreement
-from .recognizer import LISTEN_CHUNK_MS, Recognizer, StreamState, as_samples
+from .recognizer import LISTEN_CHUNK_MS, Recognizer, StreamState
+from .samples import as_samples
 from .transcript import Word
 from .vad import WINDOW_SAMPLES, VoiceDetector, VoiceState
 

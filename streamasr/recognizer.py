@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from persistent_lstm import LSTMError, LSTMState, choose_backend, raise_pending_error
+from numpy.typing import ArrayLike
+from persistent_lstm import LSTMError, LSTMState, choose_backend
 
 from .audio import open_audio
+from .batching import step
 from .decoding import (
     BeamDecoder,
     BeamMissing,
@@ -31,6 +31,8 @@ from .decoding import (
 from .errors import AudioError, ModelError
 from .frontend import Frontend, FrontendState
 from .model import AcousticModel, Bundle, load_bundle
+from .pretrained import PRETRAINED
+from .samples import as_samples, rechunk
 from .transcript import Alternative, Transcript, Word
 
 if TYPE_CHECKING:
@@ -45,12 +47,10 @@ __all__ = [
     "Stream",
     "StreamState",
     "Timings",
-    "rechunk",
 ]
 
 DEFAULT_CHUNK_MS = 320
 LISTEN_CHUNK_MS = 80
-PRETRAINED = Path(__file__).parent / "pretrained" / "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,41 +80,6 @@ class Timings:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-
-
-def rechunk(blocks: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
-    """Yield the same samples in pieces of exactly ``size``, the last one shorter."""
-    kept: list[NDArray[np.float32]] = []
-    length = 0
-    for block in blocks:
-        kept.append(block)
-        length += len(block)
-        if length < size:
-            continue
-        joined = np.concatenate(kept)
-        whole = length - length % size
-        for start in range(0, whole, size):
-            yield joined[start : start + size]
-        kept, length = [joined[whole:]], length - whole
-    if length:
-        yield np.concatenate(kept)
-
-
-def as_samples(samples: ArrayLike, heard: int, rate: int) -> torch.Tensor:
-    array = np.asarray(samples)
-    if array.ndim != 1:
-        raise AudioError(f"samples must be mono, shape (n,), got {array.shape}: downmix them first")
-    if array.dtype == np.int16:
-        array = array.astype(np.float32) / np.float32(32768)
-    elif not np.issubdtype(array.dtype, np.floating):
-        raise AudioError(f"samples must be floats in [-1, 1] or int16, got {array.dtype}")
-    values = torch.tensor(array, dtype=torch.float32)
-    if not torch.isfinite(values).all():
-        position = int((~torch.isfinite(values)).nonzero()[0])
-        raise AudioError(
-            f"sample {heard + position} ({(heard + position) / rate:.2f} s) is NaN or infinite"
-        )
-    return values
 
 
 def _placed(model: AcousticModel, device: torch.device, backend: str) -> AcousticModel:
@@ -246,25 +211,43 @@ class Recognizer:
             self._decoder.initial_state(),
         )
 
-    @torch.inference_mode()
     def log_probs(
         self, samples: torch.Tensor, state: StreamState, timings: Timings | None = None
     ) -> tuple[torch.Tensor, StreamState]:
         """Return ``(T, V + P)`` log-posteriors of the timesteps that ``samples (n,)`` complete."""
+        ((log_probs, after),) = self.log_probs_of([samples], [state], timings)
+        return log_probs, after
+
+    @torch.inference_mode()
+    def log_probs_of(
+        self,
+        samples: Sequence[torch.Tensor],
+        states: Sequence[StreamState],
+        timings: Timings | None = None,
+    ) -> list[tuple[torch.Tensor, StreamState]]:
+        """Do as ``log_probs`` for several streams, in one pass through the model.
+
+        Each stream gets what it would get alone, up to the rounding of float32.
+        """
         timings = timings or Timings()
         with timings.stage("frontend"):
-            frames, frontend = self._frontend(samples, state.frontend)
-        lstm = state.lstm
-        log_probs = frames.new_zeros(0, self.config.model.output_size)
-        if len(frames):
-            with timings.stage("lstm"):
-                batch, lstm = self._model(
-                    frames[:, None].to(self.device), lstm, backend=self.backend
-                )
-                log_probs = batch[:, 0].cpu()  # waits for the GPU
-                raise_pending_error(batch.device)
-        heard = state.samples + len(samples)
-        return log_probs, StreamState(frontend, lstm, state.decoder, heard)
+            heard = [
+                self._frontend(piece, state.frontend)
+                for piece, state in zip(samples, states, strict=True)
+            ]
+        with timings.stage("lstm"):
+            found = step(
+                self._model,
+                [frames for frames, _ in heard],
+                [state.lstm for state in states],
+                backend=self.backend,
+            )
+        return [
+            (log_probs, StreamState(after, lstm, state.decoder, state.samples + len(piece)))
+            for (log_probs, lstm), (_, after), state, piece in zip(
+                found, heard, states, samples, strict=True
+            )
+        ]
 
     def advance(
         self, samples: torch.Tensor, state: StreamState, timings: Timings | None = None
@@ -297,6 +280,16 @@ class Recognizer:
         after = StreamState(state.frontend, state.lstm, decoder, heard)
         return [*words, *self._as_said(last)], after
 
+    def transcript_of(self, log_probs: torch.Tensor, duration: float) -> Transcript:
+        """Return the transcript of a whole stream's ``log_probs (T, V + P)``.
+
+        They include those of the closing silence, which ``duration``, in seconds, does not.
+        """
+        words, state = self._decoder(log_probs[:, self._part], self._decoder.initial_state())
+        last, state = self._decoder.finish(state)
+        said = (_within(word, duration) for word in self._as_said([*words, *last]))
+        return Transcript(tuple(said), duration, self._readings(state))
+
     def closing_silence(self) -> torch.Tensor:
         """Return the samples after the last one that let the model finish its last word."""
         return self._frontend.tail()
@@ -317,8 +310,11 @@ class Recognizer:
 
     def alternatives(self, state: StreamState) -> tuple[Alternative, ...]:
         """Return the best readings of what is final, if more than one was asked for."""
-        if isinstance(self._decoder, BeamDecoder) and isinstance(state.decoder, BeamState):
-            return self._decoder.alternatives(state.decoder)
+        return self._readings(state.decoder)
+
+    def _readings(self, state: GreedyState | BeamState) -> tuple[Alternative, ...]:
+        if isinstance(self._decoder, BeamDecoder) and isinstance(state, BeamState):
+            return self._decoder.alternatives(state)
         return ()
 
     def stream(self, timings: Timings | None = None) -> Stream:

@@ -52,13 +52,20 @@ class AcousticModel(nn.Module):
         return zero_state(self.lstm.weights, batch)
 
     def forward(
-        self, frames: Tensor, state: LSTMState | None = None, *, backend: str = "auto"
+        self,
+        frames: Tensor,
+        state: LSTMState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        backend: str = "auto",
     ) -> tuple[Tensor, LSTMState]:
         """Map ``frames (T, B, I)`` to ``log_probs (T, B, V + P)`` and the state after them.
 
         The ``V`` tokens and the ``P`` phones are two distributions, each normalised for itself.
+        ``lengths (B,)`` says how many timesteps each row has, when rows differ: what stands behind
+        them means nothing, and the row's state is the one after its last.
         """
-        y, state = self.lstm(self.input(frames), state, backend=backend)
+        y, state = self.lstm(self.input(frames), state, lengths=lengths, backend=backend)
         return log_softmax_heads(self.head(self.norm(y)), self.config), state
 
 

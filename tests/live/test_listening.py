@@ -16,7 +16,7 @@ from streamasr.decoding import GreedyDecoder
 from streamasr.events import event_schema
 from streamasr.listening import Listener, Listening
 from streamasr.model import Tokens
-from streamasr.recognizer import rechunk
+from streamasr.samples import rechunk
 from streamasr.vad import WINDOW_SAMPLES, VoiceDetector
 
 from ..conftest import relative_error
