@@ -20,7 +20,7 @@ from rich.progress import track
 from streamasr import Recognizer
 from streamasr.decoding import Hotword
 from streamasr.manifest import Utterance, normalise, read_manifest
-from streamasr.recognizer import PRETRAINED
+from streamasr.pretrained import PRETRAINED
 from streamasr.scoring import count_errors
 
 

@@ -20,7 +20,8 @@ from rich.progress import track
 
 from streamasr import Recognizer
 from streamasr.audio import open_audio
-from streamasr.recognizer import PRETRAINED, rechunk
+from streamasr.pretrained import PRETRAINED
+from streamasr.samples import rechunk
 
 RATE = 16_000
 SECONDS = 8

@@ -26,7 +26,8 @@ from rich.progress import track
 from streamasr import Recognizer, Transcript
 from streamasr.audio import open_audio
 from streamasr.manifest import Utterance, normalise, read_manifest
-from streamasr.recognizer import PRETRAINED, rechunk
+from streamasr.pretrained import PRETRAINED
+from streamasr.samples import rechunk
 from streamasr.scoring import ErrorCounts, count_errors
 
 CHUNKS_MS = (80, 160, 320, 640, 0)  # 0: the whole recording at once

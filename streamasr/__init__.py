@@ -8,6 +8,7 @@
 from typing import TYPE_CHECKING, Any
 
 from .errors import AudioError, ConfigError, ModelError, StreamasrError
+from .events import Event
 from .transcript import Transcript, Word
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AudioError",
     "ConfigError",
+    "Event",
     "ModelError",
     "Recognizer",
     "Stream",

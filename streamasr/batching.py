@@ -49,7 +49,10 @@ def step(
             torch.cat([part.h for part in carried], 1), torch.cat([part.C for part in carried], 1)
         )
         ragged = torch.tensor(lengths) if len(set(lengths)) > 1 else None
-        found, last = model(padded.to(device), state, lengths=ragged, backend=backend)
+        if device.type == "cuda":
+            padded = padded.pin_memory()
+        padded = padded.to(device, non_blocking=True)
+        found, last = model(padded, state, lengths=ragged, backend=backend)
         found = found.cpu()  # waits for the GPU
         raise_pending_error(device)
         for column, (row, length) in enumerate(zip(rows, lengths, strict=True)):

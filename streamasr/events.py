@@ -7,13 +7,14 @@ As JSON Lines an event is one object; ``events.schema.json`` beside this file de
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
 from .transcript import Word
 
-__all__ = ["Event", "event_schema"]
+__all__ = ["Event", "agreement", "event_schema"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,16 @@ class Event:
     def to_json(self) -> str:
         """Return the event as one line of JSON, without a line feed."""
         return json.dumps(self.as_dict(), ensure_ascii=False, allow_nan=False)
+
+
+def agreement(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many words two texts have in common at their beginnings."""
+    count = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
 
 
 def event_schema() -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 Each segment is a stream of its own: at an endpoint the decoder, ``(h, C)`` and the frontend begin
 afresh, as for a listener who has heard nothing. The model was trained on utterances that begin so,
-and makes fewer errors than with the state of the segment before (docs/RESULTS.md). What the fresh
-stream hears first are the last timesteps of the silence, again: the model answers late, and a word
-that begins just there would otherwise lose its first sound.
+and makes fewer errors than with the state of what came before (docs/RESULTS.md). What the fresh
+stream hears first is the end of the silence, again: the model answers late, and a word that begins
+just there would otherwise lose its first sound.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -21,15 +20,20 @@ import torch
 from numpy.typing import ArrayLike
 
 from .audio.live import Block
-from .endpoint import Endpoint, EndpointConfig, Endpointer, EndpointState
-from .events import Event
-from .recognizer import LISTEN_CHUNK_MS, Recognizer, StreamState, as_samples
+from .endpoint import EndpointConfig, Endpointer, EndpointState
+from .events import Event, agreement
+from .recognizer import LISTEN_CHUNK_MS, Recognizer, StreamState
+from .samples import as_samples
 from .transcript import Word
+from .vad import WINDOW_SAMPLES, VoiceDetector, VoiceState
 
 __all__ = ["ListenState", "Listener", "Listening", "listen"]
 
-LEAD_STEPS = 8
-"""Timesteps of silence that a segment begins with, at most."""
+HOLD_SECONDS = 0.16
+"""How long a word must stand in the decoder's best hypothesis to be shown in a partial.
+
+Without it a quarter of the words that the beam search shows change again (docs/RESULTS.md).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +41,24 @@ class ListenState:
     """All that is remembered of a session. A value.
 
     ``origin`` is the sample of the session at which ``stream``, fresh then, began; ``recent`` are
-    the newest samples, as far back as the next segment may begin; ``words`` are those of the
-    segment that the decoder will not change, and ``shown`` all that the last partial showed.
+    the newest samples, as far back as the next segment may begin. ``voice`` began at sample
+    ``voice_origin``, has heard ``windows`` windows, and ``speech`` is what it said of the newest.
+    ``words`` are those of the segment that the decoder will not change, ``shown`` all that the last
+    partial showed, and ``guesses`` the latest hypotheses, each with the sample at which it stood.
     """
 
     stream: StreamState
     endpoint: EndpointState
     recent: torch.Tensor
+    voice: VoiceState
+    speech: tuple[float, ...] = ()
+    windows: int = 0
+    voice_origin: int = 0
     origin: int = 0
     segment: int = 0
     words: tuple[Word, ...] = ()
     shown: tuple[Word, ...] = ()
+    guesses: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
     @property
     def heard(self) -> int:
@@ -65,17 +76,20 @@ class Listening:
         config = recognizer.config
         endpoint = endpoint or EndpointConfig()
         self.recognizer = recognizer
-        self._step_seconds = config.frontend.step_seconds
         self._step_samples = config.frontend.step_samples
-        self._quiet_above = math.log(endpoint.blank_posterior)
-        self._delay_steps = math.ceil(config.delay_seconds / self._step_seconds)
-        self._endpointer = Endpointer(endpoint, self._step_seconds, config.delay_seconds)
-        self._kept = LEAD_STEPS * self._step_samples + config.frontend.window_samples
+        self._window_samples = config.frontend.window_samples
+        self._endpointer = Endpointer(endpoint, config.frontend.step_seconds)
+        self._detector = VoiceDetector()
+        self._kept = self._endpointer.lead_steps * self._step_samples + self._window_samples
+        self._kept_windows = self._kept // WINDOW_SAMPLES + 2
 
     def initial_state(self) -> ListenState:
         """Return the state of a session that has heard nothing."""
         return ListenState(
-            self.recognizer.initial_state(), self._endpointer.initial_state(), torch.zeros(0)
+            self.recognizer.initial_state(),
+            self._endpointer.initial_state(),
+            torch.zeros(0),
+            self._detector.initial_state(),
         )
 
     def advance(self, samples: torch.Tensor, state: ListenState) -> tuple[list[Event], ListenState]:
@@ -96,39 +110,69 @@ class Listening:
         """
         events: list[Event] = []
         recent = torch.cat([state.recent, samples])
-        state = replace(state, stream=stream, recent=recent)
+        found, voice = self._detector(samples, state.voice)
+        state = replace(
+            state,
+            stream=stream,
+            recent=recent,
+            voice=voice,
+            speech=(*state.speech, *found),
+            windows=state.windows + len(found),
+        )
         while True:
-            quiet = (self.recognizer.blanks(log_probs) > self._quiet_above).tolist()
-            before = state.endpoint.steps
-            end, endpoint = self._endpointer(quiet, state.endpoint)
+            speech = self._speech(len(log_probs), state)
+            end, endpoint = self._endpointer(speech, state.endpoint)
             heard = log_probs if end is None else log_probs[: end.steps]
             words, stream = self.recognizer.decode(heard, state.stream)
             state = self._with_words(replace(state, stream=stream, endpoint=endpoint), words)
             if end is None:
                 break
+            origin = state.origin + (state.endpoint.steps - end.lead) * self._step_samples
             closed, state = self._close(state)
             events += closed
-            log_probs, state = self._begin(before + end.steps, end, state)
-        return events, replace(state, recent=state.recent[-self._kept :])
+            log_probs, state = self._begin(origin, state)
+        return events, replace(
+            state, recent=state.recent[-self._kept :], speech=state.speech[-self._kept_windows :]
+        )
 
     def partial(self, state: ListenState) -> tuple[list[Event], ListenState]:
-        """Return the segment as it looks now, if that has changed, and the state that knows."""
+        """Return the segment as it looks now, if that has changed, and the state that knows.
+
+        Words are shown once they have stood for ``HOLD_SECONDS``, and taken back only for others.
+        """
+        if self._endpointer.is_noise(state.endpoint):
+            return [], state
         open_words = self._shifted(self.recognizer.partial(state.stream), state)
         words = (*state.words, *open_words)
-        if [w.text for w in words] == [w.text for w in state.shown]:
+        guess = tuple(word.text for word in words)
+        count, guesses = self._settled(guess, state)
+        state = replace(state, guesses=guesses)
+        settled = words[: max(count, len(state.words))]
+        if agreement([w.text for w in settled], [w.text for w in state.shown]) == len(settled):
             return [], state
-        state = replace(state, shown=words)
-        if not words:
-            at = state.heard / self.recognizer.sample_rate
-            return [Event("partial", state.segment, at, at)], state
-        return [_text_event("partial", state.segment, words)], state
+        state = replace(state, shown=settled)
+        return [_text_event("partial", state.segment, settled)], state
+
+    def _settled(
+        self, guess: tuple[str, ...], state: ListenState
+    ) -> tuple[int, tuple[tuple[int, tuple[str, ...]], ...]]:
+        """Return how many words of ``guess`` have stood long enough, and the guesses to keep."""
+        hold = HOLD_SECONDS * self.recognizer.sample_rate
+        count, kept = len(guess), [(state.heard, guess)]
+        for at, before in reversed(state.guesses):
+            kept.append((at, before))
+            count = min(count, agreement(guess, before))
+            if state.heard - at >= hold:
+                return count, tuple(reversed(kept))
+        return 0, tuple(reversed(kept))
 
     def break_off(
         self, state: ListenState, lost_seconds: float = 0.0, reason: str = ""
     ) -> tuple[list[Event], ListenState]:
         """End the segment, since nothing follows, or only after ``lost_seconds``."""
         words, stream = self.recognizer.finish(state.stream)
-        end = state.heard / self.recognizer.sample_rate
+        # The closing silence may carry a word past the end.
+        end = state.stream.samples / self.recognizer.sample_rate
         words = [replace(w, start=min(w.start, end), end=min(w.end, end)) for w in words]
         events, state = self._close(self._with_words(replace(state, stream=stream), words))
         rate = self.recognizer.sample_rate
@@ -137,31 +181,48 @@ class Listening:
             gap = Event("gap", state.segment, begun / rate, origin / rate, reason=reason)
             events = [*events, gap]
         fresh = self.initial_state()
-        return events, replace(fresh, origin=origin, segment=state.segment)
+        return events, replace(fresh, origin=origin, voice_origin=origin, segment=state.segment)
 
     def _close(self, state: ListenState) -> tuple[list[Event], ListenState]:
         """Return the segment's final, if it has any words or ever seemed to, and what follows."""
         words, stream = self.recognizer.close(state.stream)
         state = self._with_words(replace(state, stream=stream), words)
         events = []
-        if state.words:
+        if state.words and not self._endpointer.is_noise(state.endpoint):
             events = [_text_event("final", state.segment, state.words)]
         elif state.shown:
             at = state.shown[-1].end
             events = [Event("final", state.segment, at, at)]
-        return events, replace(state, segment=state.segment + len(events), words=(), shown=())
+        return events, replace(
+            state, segment=state.segment + len(events), words=(), shown=(), guesses=()
+        )
 
-    def _begin(
-        self, steps: int, end: Endpoint, state: ListenState
-    ) -> tuple[torch.Tensor, ListenState]:
-        """Begin afresh behind ``steps`` timesteps of the stream; return what it says so far."""
-        # Not so far back that the last word could be heard again, and at least as far as the model
-        # has not answered yet.
-        lead = min(max(end.quiet - self._delay_steps, self._delay_steps), LEAD_STEPS, steps)
-        origin = state.origin + (steps - lead) * self._step_samples
+    def _speech(self, steps: int, state: ListenState) -> list[float]:
+        """Return how likely someone spoke in each of the ``steps`` newest timesteps.
+
+        The windows of the detector are not those of the frontend: a timestep takes the last one
+        that lies within what the timestep has seen.
+        """
+        first = state.endpoint.steps
+        seen = state.origin - state.voice_origin + self._window_samples
+        dropped = state.windows - len(state.speech)
+        indices = (
+            (seen + step * self._step_samples) // WINDOW_SAMPLES - 1 - dropped
+            for step in range(first, first + steps)
+        )
+        return [state.speech[index] if index >= 0 else 0.0 for index in indices]
+
+    def _begin(self, origin: int, state: ListenState) -> tuple[torch.Tensor, ListenState]:
+        """Begin afresh at sample ``origin``; return what the new stream says so far."""
         again = state.recent[len(state.recent) - (state.heard - origin) :]
         log_probs, stream = self.recognizer.log_probs(again, self.recognizer.initial_state())
-        return log_probs, replace(state, stream=stream, origin=origin, recent=again)
+        return log_probs, replace(
+            state,
+            stream=stream,
+            endpoint=self._endpointer.initial_state(),
+            origin=origin,
+            recent=again,
+        )
 
     def _with_words(self, state: ListenState, words: list[Word]) -> ListenState:
         return replace(state, words=(*state.words, *self._shifted(words, state)))

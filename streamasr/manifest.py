@@ -33,8 +33,11 @@ def normalise(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
-def read_manifest(path: str | Path) -> list[Utterance]:
-    """Read a manifest; raises ConfigError naming the line that is wrong."""
+def read_manifest(path: str | Path, *, labelled: bool = True) -> list[Utterance]:
+    """Read a manifest; raises ConfigError naming the line that is wrong.
+
+    One that is not ``labelled`` may lack the transcripts, which are then empty.
+    """
     path = Path(path)
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -43,7 +46,8 @@ def read_manifest(path: str | Path) -> list[Utterance]:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read as a manifest ({reason})") from error
     header = rows[0] if rows else []
-    if missing := [name for name in ("path", "transcript") if name not in header]:
+    needed = ("path", "transcript") if labelled else ("path",)
+    if missing := [name for name in needed if name not in header]:
         raise ConfigError(
             f"{path}: no column {missing[0]!r} in the first line; a manifest is tab-separated "
             f"with the header {' '.join(_COLUMNS)}"
@@ -63,7 +67,7 @@ def read_manifest(path: str | Path) -> list[Utterance]:
             ) from error
         audio = path.parent / fields["path"]
         utterances.append(
-            Utterance(audio, duration, fields.get("speaker", ""), fields["transcript"])
+            Utterance(audio, duration, fields.get("speaker", ""), fields.get("transcript", ""))
         )
     return utterances
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from persistent_lstm import LSTMError, LSTMState, choose_backend
 
 from .audio import open_audio
@@ -32,6 +31,8 @@ from .decoding import (
 from .errors import AudioError, ModelError
 from .frontend import Frontend, FrontendState
 from .model import AcousticModel, Bundle, load_bundle
+from .pretrained import PRETRAINED
+from .samples import as_samples, rechunk
 from .transcript import Alternative, Transcript, Word
 
 if TYPE_CHECKING:
@@ -46,12 +47,10 @@ __all__ = [
     "Stream",
     "StreamState",
     "Timings",
-    "rechunk",
 ]
 
 DEFAULT_CHUNK_MS = 320
 LISTEN_CHUNK_MS = 80
-PRETRAINED = Path(__file__).parent / "pretrained" / "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,41 +80,6 @@ class Timings:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-
-
-def rechunk(blocks: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
-    """Yield the same samples in pieces of exactly ``size``, the last one shorter."""
-    kept: list[NDArray[np.float32]] = []
-    length = 0
-    for block in blocks:
-        kept.append(block)
-        length += len(block)
-        if length < size:
-            continue
-        joined = np.concatenate(kept)
-        whole = length - length % size
-        for start in range(0, whole, size):
-            yield joined[start : start + size]
-        kept, length = [joined[whole:]], length - whole
-    if length:
-        yield np.concatenate(kept)
-
-
-def as_samples(samples: ArrayLike, heard: int, rate: int) -> torch.Tensor:
-    array = np.asarray(samples)
-    if array.ndim != 1:
-        raise AudioError(f"samples must be mono, shape (n,), got {array.shape}: downmix them first")
-    if array.dtype == np.int16:
-        array = array.astype(np.float32) / np.float32(32768)
-    elif not np.issubdtype(array.dtype, np.floating):
-        raise AudioError(f"samples must be floats in [-1, 1] or int16, got {array.dtype}")
-    values = torch.tensor(array, dtype=torch.float32)
-    if not torch.isfinite(values).all():
-        position = int((~torch.isfinite(values)).nonzero()[0])
-        raise AudioError(
-            f"sample {heard + position} ({(heard + position) / rate:.2f} s) is NaN or infinite"
-        )
-    return values
 
 
 def _placed(model: AcousticModel, device: torch.device, backend: str) -> AcousticModel:
@@ -303,10 +267,6 @@ class Recognizer:
         """Return the words still open when nothing of what follows belongs to them."""
         words, decoder = self._decoder.finish(state.decoder)
         return self._as_said(words), replace(state, decoder=decoder)
-
-    def blanks(self, log_probs: torch.Tensor) -> torch.Tensor:
-        """Return ``(T,)`` log-posteriors of the blank that the decoder reads."""
-        return log_probs[:, self._part.start]
 
     def finish(
         self, state: StreamState, timings: Timings | None = None

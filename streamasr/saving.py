@@ -11,7 +11,7 @@ import json
 import wave
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,19 @@ _RATE = 16_000
 
 
 class Saver(ABC):
-    """A file that a session is saved to. All raise OutputError when it cannot be written."""
+    """A file that a session is saved to: a context manager.
+
+    Its methods raise OutputError when the file cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def write(self, event: Event) -> None:  # noqa: B027
         """Save a final or a gap; a partial is ignored."""

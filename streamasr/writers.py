@@ -1,4 +1,4 @@
-"""Transcripts as files: plain text, JSON, SubRip, WebVTT and tab-separated values.
+"""Transcripts as files: plain text, JSON, SubRip, WebVTT, tab-separated values and CTM.
 
 A writer renders a transcript to a string and touches no file; ``write_transcript`` puts a string
 into a file, whole or not at all.
@@ -22,8 +22,11 @@ from .transcript import Transcript, Word
 
 __all__ = [
     "FORMATS",
+    "TEMPORARY",
     "WRITERS",
+    "CtmWriter",
     "JsonWriter",
+    "JsonlWriter",
     "SrtWriter",
     "TranscriptWriter",
     "TsvWriter",
@@ -31,6 +34,10 @@ __all__ = [
     "VttWriter",
     "write_transcript",
 ]
+
+
+TEMPORARY = ".streamasr-{}.tmp"
+"""What a file is called while it is being written."""
 
 
 class TranscriptWriter(ABC):
@@ -43,10 +50,13 @@ class TranscriptWriter(ABC):
     extension: ClassVar[str]
 
     @abstractmethod
-    def render(self, transcript: Transcript, *, source: str) -> str:
+    def render(
+        self, transcript: Transcript, *, source: str, about: Mapping[str, object] | None = None
+    ) -> str:
         """Return ``transcript`` in this format, ready to be written as UTF-8.
 
         ``source`` names the recording, usually by its path. Words are expected in time order.
+        ``about`` says how it was made, for formats that have room for it.
         """
 
 
@@ -60,7 +70,13 @@ class TxtWriter(TranscriptWriter):
     format = "txt"
     extension = ".txt"
 
-    def render(self, transcript: Transcript, *, source: str) -> str:  # noqa: ARG002
+    def render(
+        self,
+        transcript: Transcript,
+        *,
+        source: str,  # noqa: ARG002
+        about: Mapping[str, object] | None = None,  # noqa: ARG002
+    ) -> str:
         """Return the text and a newline."""
         if transcript.alternatives:
             lines = (f"{a.score:.2f}\t{one_line(a.text)}\n" for a in transcript.alternatives)
@@ -75,6 +91,7 @@ class JsonWriter(TranscriptWriter):
     - ``duration``: of the recording, in seconds
     - ``language``: ``"en"``
     - ``source``: the recording's name; bytes that are not UTF-8 become ``?``
+    - ``made_by``: the model, its hash and the settings, where they are known
     - ``alternatives``: the best readings, if more than one was asked for, each with ``text`` and
       ``score``
     - ``segments``: the runs of words with no pause over ``cues.MAX_GAP`` seconds, each with
@@ -90,7 +107,9 @@ class JsonWriter(TranscriptWriter):
     format = "json"
     extension = ".json"
 
-    def render(self, transcript: Transcript, *, source: str) -> str:
+    def render(
+        self, transcript: Transcript, *, source: str, about: Mapping[str, object] | None = None
+    ) -> str:
         """Return the object and a newline; raises ``ValueError`` if a number is not finite."""
         segments = [
             {
@@ -118,6 +137,8 @@ class JsonWriter(TranscriptWriter):
             "source": source.encode("utf-8", "replace").decode("utf-8"),
             "segments": segments,
         }
+        if about:
+            document["made_by"] = dict(about)
         if transcript.alternatives:
             document["alternatives"] = [
                 {"text": one_line(a.text), "score": round(a.score, 3)}
@@ -132,7 +153,13 @@ class SrtWriter(TranscriptWriter):
     format = "srt"
     extension = ".srt"
 
-    def render(self, transcript: Transcript, *, source: str) -> str:  # noqa: ARG002
+    def render(
+        self,
+        transcript: Transcript,
+        *,
+        source: str,  # noqa: ARG002
+        about: Mapping[str, object] | None = None,  # noqa: ARG002
+    ) -> str:
         """Return the cues, with a blank line between them."""
         return "\n".join(
             f"{number}\n{_timestamp(cue.start, ',')} --> {_timestamp(cue.end, ',')}\n"
@@ -147,7 +174,13 @@ class VttWriter(TranscriptWriter):
     format = "vtt"
     extension = ".vtt"
 
-    def render(self, transcript: Transcript, *, source: str) -> str:  # noqa: ARG002
+    def render(
+        self,
+        transcript: Transcript,
+        *,
+        source: str,  # noqa: ARG002
+        about: Mapping[str, object] | None = None,  # noqa: ARG002
+    ) -> str:
         """Return the header and the cues, with a blank line before each."""
         return "WEBVTT\n" + "".join(
             f"\n{_timestamp(cue.start, '.')} --> {_timestamp(cue.end, '.')}\n"
@@ -165,7 +198,13 @@ class TsvWriter(TranscriptWriter):
     format = "tsv"
     extension = ".tsv"
 
-    def render(self, transcript: Transcript, *, source: str) -> str:  # noqa: ARG002
+    def render(
+        self,
+        transcript: Transcript,
+        *,
+        source: str,  # noqa: ARG002
+        about: Mapping[str, object] | None = None,  # noqa: ARG002
+    ) -> str:
         """Return the header and one row a segment."""
         return "start\tend\ttext\n" + "".join(
             f"{milliseconds(segment[0].start)}\t{milliseconds(_end(segment))}\t{_text(segment)}\n"
@@ -173,10 +212,50 @@ class TsvWriter(TranscriptWriter):
         )
 
 
+class CtmWriter(TranscriptWriter):
+    """NIST's CTM, which scoring tools such as sclite read: a line a word.
+
+    Columns are the recording's name without folders and extension, channel ``1``, start and
+    duration in seconds, the word, and its confidence.
+    """
+
+    format = "ctm"
+    extension = ".ctm"
+
+    def render(
+        self,
+        transcript: Transcript,
+        *,
+        source: str,
+        about: Mapping[str, object] | None = None,  # noqa: ARG002
+    ) -> str:
+        """Return a line for each word; nothing at all when nothing was said."""
+        stem = Path(source).stem.encode("utf-8", "replace").decode("utf-8")
+        name = "_".join(stem.split()) or "unnamed"
+        # Two semicolons begin a comment.
+        name = name.replace(";;", "__")
+        return "".join(
+            f"{name} 1 {word.start:.3f} {word.end - word.start:.3f} "
+            f"{'_'.join(word.text.split())} {word.confidence:.3f}\n"
+            for word in transcript.words
+            if one_line(word.text)
+        )
+
+
+class JsonlWriter(JsonWriter):
+    """JSON Lines: what ``json`` writes, in a file that says by its name that it can be joined."""
+
+    format = "jsonl"
+    extension = ".jsonl"
+
+
 WRITERS: Mapping[str, TranscriptWriter] = MappingProxyType(
     {
         writer.format: writer
-        for writer in (TxtWriter(), JsonWriter(), SrtWriter(), VttWriter(), TsvWriter())
+        for writer in (
+            *(TxtWriter(), JsonWriter(), JsonlWriter()),
+            *(SrtWriter(), VttWriter(), TsvWriter(), CtmWriter()),
+        )
     }
 )
 """The writers by format name."""
@@ -211,7 +290,7 @@ def write_transcript(path: str | os.PathLike[str], text: str) -> None:
 
 def _replace(target: Path, data: bytes) -> None:
     # Made with open() and not tempfile, whose files only their owner may read.
-    temporary = target.with_name(f".streamasr-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(TEMPORARY.format(secrets.token_hex(8)))
     try:
         with temporary.open("xb") as file:
             file.write(data)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import streamasr
 from streamasr import AudioError, ModelError, Recognizer, Transcript
-from streamasr.recognizer import Timings, rechunk
+from streamasr.recognizer import Timings
+from streamasr.samples import rechunk
 
 from .conftest import relative_error, save_tiny
 from .persistent_lstm.cogrid import scheduled

@@ -33,7 +33,7 @@ def render(name: str, transcript: Transcript = TRANSCRIPT, source: str = "talk.w
 
 
 def test_formats_name_their_writers() -> None:
-    assert FORMATS == ("txt", "json", "srt", "vtt", "tsv")
+    assert FORMATS == ("txt", "json", "jsonl", "srt", "vtt", "tsv", "ctm")
     for name, writer in WRITERS.items():
         assert writer.format == name
         assert writer.extension == f".{name}"
@@ -110,6 +110,22 @@ def test_tsv() -> None:
     assert render("tsv") == "start\tend\ttext\n120\t920\tgood morning\n2000\t3200\tR&D <café>\n"
 
 
+def test_ctm() -> None:
+    assert render("ctm", source="a folder/my talk.wav").splitlines() == [
+        "my_talk 1 0.120 0.240 good 0.988",
+        "my_talk 1 0.440 0.480 morning 0.900",
+        "my_talk 1 2.000 0.400 R&D 0.750",
+        "my_talk 1 2.480 0.720 <café> 0.500",
+    ]
+    spaced = Transcript((Word("new\tyork", 0.0, 1.0, 1.0), Word(" ", 1.0, 2.0, 1.0)), 2.0)
+    assert render("ctm", spaced, source=";;.wav") == "__ 1 0.000 1.000 new_york 1.000\n"
+
+
+def test_json_says_how_it_was_made_where_that_is_known() -> None:
+    text = WRITERS["json"].render(EMPTY, source="a.wav", about={"model": "en", "nbest": 1})
+    assert json.loads(text)["made_by"] == {"model": "en", "nbest": 1}
+
+
 def test_a_segment_ends_with_the_word_that_ends_last() -> None:
     transcript = Transcript((Word("all", 0.0, 3.0, 1.0), Word("in", 1.0, 2.0, 1.0)), 3.0)
     assert render("tsv", transcript).splitlines()[1] == "0\t3000\tall in"
@@ -117,13 +133,15 @@ def test_a_segment_ends_with_the_word_that_ends_last() -> None:
 
 
 def test_an_empty_transcript_gives_valid_files() -> None:
+    line = '{"text": "", "duration": 2.5, "language": "en", "source": "talk.wav", "segments": []}\n'
     assert {name: render(name, EMPTY) for name in FORMATS} == {
         "txt": "\n",
-        "json": '{"text": "", "duration": 2.5, "language": "en", "source": "talk.wav", '
-        '"segments": []}\n',
+        "json": line,
+        "jsonl": line,
         "srt": "",
         "vtt": "WEBVTT\n",
         "tsv": "start\tend\ttext\n",
+        "ctm": "",
     }
 
 

@@ -16,7 +16,7 @@ def chunk_latency(backend: str, chunk_ms: int, rounds: int) -> dict[str, Any]:
     """Stream the shipped samples ``rounds`` times; milliseconds for a chunk, and the words."""
     from streamasr import Recognizer
     from streamasr.audio import open_audio
-    from streamasr.recognizer import rechunk
+    from streamasr.samples import rechunk
 
     recognizer = Recognizer.from_pretrained(backend=backend)
     size = recognizer.chunk_samples(chunk_ms)

@@ -46,6 +46,9 @@ class Captured(NamedTuple):
 class BlockQueue:
     """Frames from one thread to another. When full, the oldest go: what is said now is heard.
 
+    A sixth of what may wait goes at once: where recognition is too slow for long, pieces of seconds
+    are still heard, and not a hundred fragments.
+
     Args:
         sample_rate: of the frames, in Hz.
         seconds: how much may wait.
@@ -64,7 +67,8 @@ class BlockQueue:
         with self._changed:
             self._waiting.append(Captured(frames, at, lost_frames))
             self._length += len(frames)
-            while self._length > self._most and len(self._waiting) > 1:
+            most = self._most if self._length <= self._most else self._most - self._most // 6
+            while self._length > most and len(self._waiting) > 1:
                 oldest = self._waiting.popleft()
                 self._length -= len(oldest.frames)
                 self._lost += len(oldest.frames) + oldest.lost_frames

@@ -130,6 +130,7 @@ class Microphone:
         self._queue: BlockQueue
         self._over = threading.Event()
         self._opened_at = self._heard_at = 0.0
+        self._looked_at = self._known_at = self._silent = 0.0
         self._stopped = False
         self.device = self._open()
         # Indices change when a device comes back; its name does not, unless two share it.
@@ -185,9 +186,14 @@ class Microphone:
 
     def _ended(self) -> bool:
         """Whether nothing more comes: the recording was stopped, or the device is gone."""
-        silent = time.monotonic() - (self._heard_at or self._opened_at)
+        now = time.monotonic()
+        # A process that was held up has heard nothing either, so only a little counts each time.
+        self._silent += min(now - self._looked_at, 0.2)
+        self._looked_at = now
+        if self._heard_at != self._known_at:
+            self._known_at, self._silent = self._heard_at, 0.0
         patience = LATER_BLOCK_SECONDS if self._heard_at else FIRST_BLOCK_SECONDS
-        if self._stopped or self._over.is_set() or silent > patience:
+        if self._stopped or self._over.is_set() or self._silent > patience:
             self._close()
             return True
         return False
@@ -205,7 +211,8 @@ class Microphone:
             self._heard_at = now
             queue.put(frames.copy(), now, lost)
 
-        self._heard_at, self._opened_at = 0.0, time.monotonic()
+        self._heard_at = self._known_at = self._silent = 0.0
+        self._opened_at = self._looked_at = time.monotonic()
         self._queue, self._over = queue, over
         try:
             self._stream = self._sounddevice.InputStream(

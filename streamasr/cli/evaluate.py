@@ -14,7 +14,6 @@ from . import console
 from .options import (
     Backend,
     BackendOption,
-    ChunkOption,
     Decoder,
     DecoderOption,
     HotwordsOption,
@@ -36,7 +35,12 @@ def evaluate(
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-    chunk_ms: ChunkOption = 320,
+    chunk_ms: Annotated[
+        int | None,
+        typer.Option(
+            "--chunk-ms", min=1, help="Audio for the model at a time, in ms (320; live 80)."
+        ),
+    ] = None,
     decoder: DecoderOption = Decoder.auto,
     hotwords: HotwordsOption = None,
     limit: Annotated[
@@ -48,6 +52,12 @@ def evaluate(
     backend: BackendOption = Backend.auto,
     model: ModelOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="Replay in real time and measure latency, as with the microphone."
+        ),
+    ] = False,
 ) -> None:
     """Measure WER, CER and RTF over a manifest, each recording streamed in chunks.
 
@@ -56,8 +66,9 @@ def evaluate(
     from ..decoding import read_hotwords
     from ..evaluation import evaluate as run
     from ..manifest import read_manifest
-    from ..recognizer import Recognizer
+    from ..recognizer import DEFAULT_CHUNK_MS, LISTEN_CHUNK_MS, Recognizer
 
+    chunk_ms = chunk_ms or (LISTEN_CHUNK_MS if live else DEFAULT_CHUNK_MS)
     utterances = read_manifest(manifest)[:limit]
     recognizer = Recognizer.from_pretrained(
         model,
@@ -69,6 +80,11 @@ def evaluate(
         console.note(f"hotword {hotword.text!r} cannot be used: {reason}")
     with console.progress_bar(quiet=quiet) as bar:
         task = bar.add_task(manifest.name, total=len(utterances), rate="")
+        if live:
+            from .evaluate_live import run_live
+
+            run_live(recognizer, utterances, chunk_ms, as_json, lambda: bar.advance(task))
+            return
         evaluation = run(
             recognizer,
             utterances,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from ..events import Event
+from ..events import Event, agreement
 
-__all__ = ["LiveView", "Meter", "firm_count"]
+__all__ = ["LiveView", "Meter"]
 
 REFRESH_SECONDS = 0.1
 PARTIAL_LINES = 4
@@ -70,16 +69,6 @@ class Meter:
         return "█" * full + "░" * (METER_WIDTH - full)
 
 
-def firm_count(before: Sequence[str], now: Sequence[str]) -> int:
-    """How many words at the start of ``now`` also stood there ``before``."""
-    count = 0
-    for old, new in zip(before, now, strict=False):
-        if old != new:
-            break
-        count += 1
-    return count
-
-
 class LiveView:
     """The lines on a terminal. A context manager.
 
@@ -124,9 +113,10 @@ class LiveView:
         if event.type == "gap":
             self._console.print(Text(event.description, style="yellow"))
             return
-        self._latency = event.latency_ms
         words = tuple(word.text for word in event.words)
         if event.type == "partial":
+            # A final's latency holds the silence that it waited for.
+            self._latency = event.latency_ms
             self._words = words
             return
         self._before = self._words = ()
@@ -152,7 +142,7 @@ class LiveView:
 
     def _partial_lines(self) -> list[Text]:
         # Firm is what the update before showed, too.
-        firm = firm_count(self._before, self._words)
+        firm = agreement(self._before, self._words)
         text = Text(" ".join(self._words[:firm]))
         rest = " ".join(self._words[firm:])
         if firm and rest:

@@ -100,13 +100,13 @@ def mic(
         return
     with _Interruption() as interruption, ExitStack() as stack:
         note = (lambda _: None) if quiet else console.note
-        savers = [open_saver(path) for path in save or ()]
         stack.enter_context(_quiet_libraries())
         # Opened before the model is loaded: what is said meanwhile waits in the queue.
         from ..audio.microphone import Microphone
 
-        session = _Session(savers, jsonl, quiet)
+        session = _Session(jsonl, quiet)
         microphone = stack.enter_context(Microphone(device, notify=session.notify))
+        session.savers = [stack.enter_context(open_saver(path)) for path in save or ()]
         interruption.stop = microphone.stop
         rate = microphone.device.sample_rate
         note(f"listening to {microphone.device.name} at {rate} Hz; Ctrl-C ends")
@@ -174,9 +174,12 @@ def _quiet_libraries() -> Iterator[None]:
 def _load(
     model: Path | None, backend: Backend, decoder: Decoder, hotwords: Path | None
 ) -> Recognizer:
+    import torch
+
     from ..decoding import read_hotwords
     from ..recognizer import Recognizer
 
+    torch.set_num_threads(1)  # a chunk is too small for more: they would wait, and use a core
     recognizer = Recognizer.from_pretrained(
         model,
         backend=backend.value,
@@ -201,8 +204,8 @@ def _endpoint(silence: float, longest: float) -> EndpointConfig:
 class _Session:
     """One session: what it delivers where, and what it came to."""
 
-    def __init__(self, savers: list[Saver], jsonl: bool, quiet: bool) -> None:
-        self._savers = savers
+    def __init__(self, jsonl: bool, quiet: bool) -> None:
+        self.savers: list[Saver] = []
         self._jsonl = jsonl
         self._quiet = quiet
         self._view: LiveView | None = None
@@ -225,7 +228,6 @@ class _Session:
             if terminal is not None:
                 facts = f"{recognizer.backend}, {recognizer.decoder}"
                 self._view = stack.enter_context(LiveView(terminal, facts))
-            stack.callback(self._close)
             for block in microphone.blocks():
                 self._hear(block, listener)
             self._deliver(listener.finish())
@@ -262,7 +264,7 @@ class _Session:
         self._busy += time.perf_counter() - began
         self._seconds = listener.seconds
         self._lost += block.lost_seconds
-        for saver in self._savers:
+        for saver in self.savers:
             self._saved(saver, partial(saver.hear, block.samples, block.lost_seconds))
         self._deliver(events)
         if self._view is not None:
@@ -274,7 +276,7 @@ class _Session:
             if event.type == "final" and event.words:
                 self._segments += 1
                 self._words += len(event.words)
-            for saver in self._savers:
+            for saver in self.savers:
                 self._saved(saver, partial(saver.write, event))
             self._print(event)
 
@@ -296,9 +298,5 @@ class _Session:
         try:
             save()
         except OutputError as error:
-            self._savers = [s for s in self._savers if s is not saver]
+            self.savers = [s for s in self.savers if s is not saver]
             console.error(str(error))
-
-    def _close(self) -> None:
-        for saver in self._savers:
-            self._saved(saver, saver.close)

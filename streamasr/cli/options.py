@@ -14,6 +14,7 @@ __all__ = [
     "ChunkOption",
     "Decoder",
     "DecoderOption",
+    "Engine",
     "Format",
     "HotwordsOption",
     "ModelOption",
@@ -25,9 +26,18 @@ class Format(StrEnum):
 
     txt = "txt"
     json = "json"
+    jsonl = "jsonl"
     srt = "srt"
     vtt = "vtt"
     tsv = "tsv"
+    ctm = "ctm"
+
+
+class Engine(StrEnum):
+    """Where a batch job runs."""
+
+    local = "local"
+    ray = "ray"
 
 
 class Backend(StrEnum):

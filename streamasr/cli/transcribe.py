@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from ..batch.inputs import is_collection
 from ..errors import AudioError, OutputError, StreamasrError
 from ..transcript import Transcript, Word
 from ..writers import WRITERS, write_transcript
 from . import console
+from .batch import Request, run_batch
 from .options import (
     Backend,
     BackendOption,
     ChunkOption,
     Decoder,
     DecoderOption,
+    Engine,
     Format,
     HotwordsOption,
     ModelOption,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..audio import AudioFile
+    from ..decoding import Hotword
     from ..recognizer import Recognizer, Timings
 
 __all__ = ["transcribe"]
@@ -73,7 +77,13 @@ class _Job:
 
 
 def transcribe(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings; - is stdin.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Recordings, folders of them, patterns, or .tsv manifests; - is stdin.",
+        ),
+    ],
     format: Annotated[Format, typer.Option("--format", "-f", help="Output format.")] = Format.txt,
     output_dir: Annotated[
         Path | None,
@@ -96,20 +106,68 @@ def transcribe(
     timings: Annotated[
         bool, typer.Option("--timings", help="Show the share of each stage on stderr.")
     ] = False,
+    to_stdout: Annotated[
+        bool, typer.Option("--stdout", help="Many at once, printed in the order given.")
+    ] = False,
+    engine: Annotated[
+        Engine, typer.Option("--engine", help="Where many at once are done.")
+    ] = Engine.local,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, metavar="N", help="Worker processes (default: a core)."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only on stderr.")] = False,
 ) -> None:
-    """Transcribe recordings, of any format and sample rate. Only the transcript goes to stdout."""
+    """Transcribe recordings, of any format and sample rate. Only the transcript goes to stdout.
+
+    With --output-dir a run that was stopped goes on where it was: what is done stays done.
+    """
     options = _Options(format, output_dir, chunk_ms, _raw_rate(raw, rate), quiet, nbest)
+    one_by_one = raw or timings or "-" in files
+    asked = to_stdout or engine is not Engine.local or workers is not None or retry_failed
+    many = output_dir is not None or asked or any(is_collection(name) for name in files)
+    if to_stdout and output_dir is not None:
+        raise StreamasrError("--stdout and --output-dir exclude each other")
+    if one_by_one and asked:
+        raise StreamasrError(
+            "--stdout, --engine, --workers and --retry-failed are for many at once: "
+            "not with -, --raw or --timings"
+        )
     _check(files, options)
     began = time.perf_counter()
-    from ..decoding import read_hotwords
+    words: Sequence[Hotword] = ()
+    if hotwords:
+        from ..decoding import read_hotwords
+
+        words = read_hotwords(hotwords)
+    if many and not one_by_one:
+        run_batch(
+            Request(
+                names=files,
+                output_dir=output_dir,
+                format=format.value,
+                model=model,
+                backend=backend.value,
+                decoder=decoder.value,
+                hotwords=words,
+                nbest=nbest,
+                engine=engine.value,
+                workers=workers,
+                retry_failed=retry_failed,
+                quiet=quiet,
+            )
+        )
+        return
     from ..recognizer import Recognizer, Timings
 
     recognizer = Recognizer.from_pretrained(
         model,
         backend=backend.value,
         decoder=decoder.value,
-        hotwords=read_hotwords(hotwords) if hotwords else (),
+        hotwords=words,
         nbest=nbest,
     )
     for hotword, reason in recognizer.unusable_hotwords:
@@ -214,7 +272,7 @@ def _open(name: str, options: _Options) -> AudioFile:
 
 
 def _chunks(audio: AudioFile, job: _Job) -> Iterator[NDArray[np.float32]]:
-    from ..recognizer import rechunk
+    from ..samples import rechunk
 
     def timed() -> Iterator[NDArray[np.float32]]:
         blocks = audio.blocks()

@@ -17,7 +17,8 @@ from ..audio.resample import SAMPLE_RATE, Resampler
 from ..errors import AudioError
 from ..events import Event
 from ..listening import Listening, ListenState
-from ..recognizer import Recognizer, StreamState, as_samples
+from ..recognizer import Recognizer, StreamState
+from ..samples import as_samples
 from ..transcript import Word
 
 if TYPE_CHECKING:

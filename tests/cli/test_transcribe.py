@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from streamasr.batch.journal import JOURNAL
+
 COMMAND = [sys.executable, "-m", "streamasr", "transcribe", "--quiet", "--model"]
 
 
@@ -51,15 +53,16 @@ def test_json_holds_words_with_times(transcribe, samples_folder: Path):
     assert {"word", "start", "end", "confidence"} <= set(words[0])
 
 
-@pytest.mark.parametrize("form", ["txt", "json", "srt", "vtt", "tsv"])
+@pytest.mark.parametrize("form", ["txt", "json", "jsonl", "srt", "vtt", "tsv", "ctm"])
 def test_a_file_per_recording(transcribe, samples_folder: Path, tmp_path: Path, form):
     folder = tmp_path / "made" / "here"
     done = transcribe(
         "-f", form, "-o", folder, samples_folder / "belly.flac", samples_folder / "amiable.flac"
     )
     assert (done.code, done.out) == (0, "")
-    assert sorted(p.name for p in folder.iterdir()) == [f"amiable.{form}", f"belly.{form}"]
-    assert all(p.stat().st_size > 20 for p in folder.iterdir())
+    names = [f"amiable.{form}", f"belly.{form}"]
+    assert sorted(p.name for p in folder.iterdir()) == [JOURNAL, *names]
+    assert all((folder / name).stat().st_size > 20 for name in names)
 
 
 def test_stdin_is_read_as_a_container(tiny_folder: Path, tiny, samples_folder: Path):
@@ -127,6 +130,8 @@ def cases(folder: Path) -> dict[str, tuple[Path, str]]:
     empty = folder / "empty.wav"
     empty.touch()
     whole = write(folder / "whole.flac", np.tile(speech, 5))
+    hollow = folder / "hollow"
+    hollow.mkdir()
     cut = folder / "cut.flac"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     return {
@@ -136,7 +141,7 @@ def cases(folder: Path) -> dict[str, tuple[Path, str]]:
         "no samples": (write(folder / "none.wav", speech[:0]), "no audio samples"),
         "NaN samples": (write(folder / "nan.wav", nan, subtype="FLOAT"), "NaN"),
         "missing file": (folder / "nowhere.wav", "nowhere.wav"),
-        "directory": (folder, "is a folder, not a recording"),
+        "hollow folder": (hollow, "a folder without recordings"),
     }
 
 
@@ -149,7 +154,7 @@ def cases(folder: Path) -> dict[str, tuple[Path, str]]:
         "no samples",
         "NaN samples",
         "missing file",
-        "directory",
+        "hollow folder",
     ],
 )
 def test_a_bad_file_is_one_line_and_the_others_are_done(

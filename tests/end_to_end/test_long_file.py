@@ -10,7 +10,8 @@ import pytest
 import soundfile
 
 from streamasr.audio import open_audio
-from streamasr.recognizer import Recognizer, rechunk
+from streamasr.recognizer import Recognizer
+from streamasr.samples import rechunk
 
 HOURS = 2
 

@@ -1,0 +1,1 @@
+"""Many recordings: what there is to do, who does it, and what is done."""

@@ -1,0 +1,70 @@
+"""What the command and its workers say to each other; light, so that a command starts quickly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..transcript import Transcript
+
+if TYPE_CHECKING:
+    from ..decoding import Hotword
+
+__all__ = ["ROWS", "About", "Outcome", "Settings", "Task"]
+
+ROWS = 16
+"""Streams that advance together: more make a step no cheaper on a CPU."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all workers of a job share; ``model`` is a folder, None the bundled one.
+
+    ``long_seconds`` is the length from which a recording is done in pieces; ``rows`` streams
+    advance together. With ``helpers``, that many processes search for words, and threads read
+    ahead: for a worker whose model runs on a GPU.
+    """
+
+    model: str | None = None
+    backend: str = "auto"
+    decoder: str = "auto"
+    hotwords: tuple[Hotword, ...] = ()
+    nbest: int = 1
+    long_seconds: float = 600.0
+    threads: int = 1
+    rows: int = ROWS
+    helpers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A recording to be done, or every ``count``-th piece of a long one, from ``index`` on."""
+
+    id: int
+    path: str
+    index: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a task.
+
+    ``problem`` is one line for a person; with a ``transcript`` it is what broke the recording off.
+    A recording that turned out long has neither: ``long`` asks for tasks for its pieces.
+    """
+
+    task: Task
+    transcript: Transcript | None = None
+    problem: str | None = None
+    long: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a worker works with, for people to read."""
+
+    fingerprint: str
+    backend: str
+    decoder: str
+    unusable_hotwords: tuple[tuple[Hotword, str], ...]

@@ -1,0 +1,53 @@
+"""Samples on their way in: checked, and cut to pieces of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import AudioError
+
+__all__ = ["as_samples", "rechunk"]
+
+
+def rechunk(blocks: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the same samples in pieces of exactly ``size``, the last one shorter."""
+    kept: list[NDArray[np.float32]] = []
+    length = 0
+    for block in blocks:
+        kept.append(block)
+        length += len(block)
+        if length < size:
+            continue
+        joined = np.concatenate(kept)
+        whole = length - length % size
+        for start in range(0, whole, size):
+            yield joined[start : start + size]
+        kept, length = [joined[whole:]], length - whole
+    if length:
+        yield np.concatenate(kept)
+
+
+def as_samples(samples: ArrayLike, heard: int, rate: int) -> torch.Tensor:
+    """Return ``samples (n,)``, floats in ±1 or int16, as float32.
+
+    Raises AudioError for other shapes and types, and for NaN and infinity, naming the place:
+    ``heard`` samples came before, at ``rate`` Hz.
+    """
+    array = np.asarray(samples)
+    if array.ndim != 1:
+        raise AudioError(f"samples must be mono, shape (n,), got {array.shape}: downmix them first")
+    if array.dtype == np.int16:
+        array = array.astype(np.float32) / np.float32(32768)
+    elif not np.issubdtype(array.dtype, np.floating):
+        raise AudioError(f"samples must be floats in [-1, 1] or int16, got {array.dtype}")
+    values = torch.tensor(array, dtype=torch.float32)
+    if not torch.isfinite(values).all():
+        position = int((~torch.isfinite(values)).nonzero()[0])
+        raise AudioError(
+            f"sample {heard + position} ({(heard + position) / rate:.2f} s) is NaN or infinite"
+        )
+    return values

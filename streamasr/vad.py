@@ -1,0 +1,105 @@
+"""Whether someone speaks: Silero VAD (https://github.com/snakers4/silero-vad), its state a value.
+
+Only the weights come from the package; its own wrapper keeps the state inside the module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .errors import ModelError
+
+__all__ = ["WINDOW_SAMPLES", "VoiceDetector", "VoiceState"]
+
+WINDOW_SAMPLES = 512
+"""Samples at 16 kHz that each answer is for."""
+
+_CONTEXT = 64
+_PAD = 64
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceState:
+    """``h`` and ``C`` of shape ``(1, 128)``, and the samples that the next window begins with.
+
+    ``tail`` holds the last 64 samples of the window before, too.
+    """
+
+    h: Tensor
+    C: Tensor
+    tail: Tensor
+
+
+class VoiceDetector:
+    """Samples to the probability of speech, one for each window; any chunking gives the same.
+
+    Raises ModelError if the package with the weights is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._weights = _weights()
+
+    def initial_state(self) -> VoiceState:
+        """Return the state of a listener who has heard nothing."""
+        return VoiceState(torch.zeros(1, 128), torch.zeros(1, 128), torch.zeros(_CONTEXT))
+
+    @torch.inference_mode()
+    def __call__(self, samples: Tensor, state: VoiceState) -> tuple[list[float], VoiceState]:
+        """Take ``samples (n,)``, 16 kHz float32; return the windows now complete, and the state."""
+        heard = torch.cat([state.tail, samples])
+        count = max(0, (len(heard) - _CONTEXT) // WINDOW_SAMPLES)
+        tail = heard[count * WINDOW_SAMPLES :].clone()
+        if not count:
+            return [], VoiceState(state.h, state.C, tail)
+        windows = heard[: _CONTEXT + count * WINDOW_SAMPLES].unfold(
+            0, _CONTEXT + WINDOW_SAMPLES, WINDOW_SAMPLES
+        )
+        gates = functional.linear(self._features(windows), self._weights["lstm_cell.weight_ih"]) + (
+            self._weights["lstm_cell.bias_ih"] + self._weights["lstm_cell.bias_hh"]
+        )
+        h, C = state.h, state.C
+        found = []
+        for gate in gates:
+            i, f, g, o = (gate + functional.linear(h, self._weights["lstm_cell.weight_hh"])).chunk(
+                4, dim=-1
+            )
+            C = torch.sigmoid(f) * C + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(C)
+            found.append(h)
+        logits = functional.linear(
+            torch.cat(found).relu(),
+            self._weights["final_conv.weight"][:, :, 0],
+            self._weights["final_conv.bias"],
+        )
+        return torch.sigmoid(logits)[:, 0].tolist(), VoiceState(h, C, tail)
+
+    def _features(self, windows: Tensor) -> Tensor:
+        """Map ``windows (W, 576)`` to ``(W, 128)``: spectra, then four convolutions over them."""
+        x = functional.pad(windows[:, None], (0, _PAD), "reflect")
+        x = functional.conv1d(x, self._weights["stft_conv.weight"], stride=128)
+        real, imaginary = x.chunk(2, dim=1)
+        x = (real**2 + imaginary**2).sqrt()
+        for name, stride in (("conv1", 1), ("conv2", 2), ("conv3", 2), ("conv4", 1)):
+            weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+            x = functional.conv1d(x, weight, bias, stride=stride, padding=1).relu()
+        return x[:, :, 0]
+
+
+@cache
+def _weights() -> dict[str, Tensor]:
+    # The package itself is not imported: it brings audio input and output of its own.
+    package = find_spec("silero_vad")
+    folders = (package and package.submodule_search_locations) or ()
+    for folder in folders:
+        path = Path(folder) / "data" / "silero_vad_16k.safetensors"
+        if path.is_file():
+            return safetensors.torch.load_file(path)
+    raise ModelError("live recognition needs Silero VAD: pip install 'silero-vad>=6.2,<7'")
