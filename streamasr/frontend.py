@@ -14,7 +14,10 @@ __all__ = ["Frontend", "FrontendConfig", "FrontendState"]
 
 
 class FrontendConfig(BaseModel):
-    """All that decides the features. ``mean`` and ``std`` are the training set's, one per bin."""
+    """All that decides the features. ``mean`` and ``std`` are the training set's, one per bin.
+
+    A timestep joins ``stack`` frames, and the next begins ``stride`` frames later (0: ``stack``).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,6 +30,7 @@ class FrontendConfig(BaseModel):
     f_max: float = Field(7600.0, gt=0)
     log_floor: float = Field(1e-6, gt=0)
     stack: int = Field(4, gt=0)
+    stride: int = Field(0, ge=0)
     tail_seconds: float = Field(0.24, ge=0)
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -35,6 +39,8 @@ class FrontendConfig(BaseModel):
     def _fits(self) -> Self:
         if not self.f_min < self.f_max <= self.sample_rate / 2:
             raise ValueError("f_min < f_max <= sample_rate / 2 does not hold")
+        if self.stride > self.stack:
+            raise ValueError(f"stride {self.stride} would leave out frames of stack {self.stack}")
         if self.win_length > self.n_fft:
             raise ValueError(f"win_length {self.win_length} is longer than n_fft {self.n_fft}")
         for name in ("mean", "std"):
@@ -48,7 +54,7 @@ class FrontendConfig(BaseModel):
     @property
     def step_samples(self) -> int:
         """Samples from one timestep to the next."""
-        return self.stack * self.hop_length
+        return (self.stride or self.stack) * self.hop_length
 
     @property
     def step_seconds(self) -> float:
@@ -112,10 +118,12 @@ class Frontend:
         return energy.clamp(min=0)
 
     def stack(self, frames: Tensor) -> Tensor:
-        """Join every ``stack`` frames into a timestep; a remainder is dropped."""
-        steps = frames.shape[-2] // self.config.stack
-        whole = frames[..., : steps * self.config.stack, :]
-        return whole.reshape(*frames.shape[:-2], steps, self.config.feature_size)
+        """Join ``stack`` frames into a timestep, every ``stride`` frames; a rest is dropped."""
+        c = self.config
+        if frames.shape[-2] < c.stack:
+            return frames.new_zeros(*frames.shape[:-2], 0, c.feature_size)
+        windows = frames.unfold(-2, c.stack, c.stride or c.stack)  # (..., T, n_mels, stack)
+        return windows.transpose(-1, -2).flatten(-2)
 
     def steps(self, samples: int) -> int:
         """How many whole timesteps ``samples`` samples give."""

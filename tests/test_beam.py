@@ -119,6 +119,18 @@ def test_any_chunking_gives_the_same_words(decoder, text, cuts, seed):
     assert decode(decoder, log_probs, cuts) == decode(decoder, log_probs)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_words_that_nothing_tells_apart_are_one(tmp_path, seed):
+    """The language model knows neither, and posteriors differ in their last digits."""
+    (tmp_path / "lm.bin").write_text(ARPA, encoding="utf-8")
+    (tmp_path / "lexicon.txt").write_text("the dh ah\nansel ae n s\nunsell ae n s\n")
+    decoder = BeamDecoder(PHONES, STEP, Lexicon(tmp_path, PHONES), BeamConfig())
+    generator = torch.Generator().manual_seed(seed)
+    heard = spoken("dh ah ae n s")
+    heard += 1e-6 * torch.rand(heard.shape, generator=generator)
+    assert [w.text for w in decode(decoder, heard)] == ["the", "ansel"]
+
+
 @given(text=texts, cut=st.integers(0, 60))
 def test_a_state_can_be_kept_and_gone_on_from_twice(decoder, text, cut):
     first, second = posteriors(text).tensor_split([cut])
@@ -166,11 +178,11 @@ def test_what_is_missing_or_damaged_is_one_line(tiny_folder, tmp_path):
     with pytest.raises(ModelError, match=r"beam\.json: beam_size: Input should be greater than 0"):
         load_beam(tmp_path, TOKENS, STEP)
     (tmp_path / "lexicon.txt").write_text("naïve\n", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"'naïve' has 'ï', which is no token"):
+        Lexicon(tmp_path, TOKENS)
+    (tmp_path / "lexicon.txt").write_text("naive\n", encoding="utf-8")
     (tmp_path / "lm.bin").write_text("no model")
     with pytest.raises(ModelError, match=r"lm\.bin: not a KenLM model, or damaged"):
-        Lexicon(tmp_path, TOKENS)
-    (tmp_path / "lm.bin").write_text(ARPA)
-    with pytest.raises(ModelError, match=r"'naïve' has 'ï', which is no token"):
         Lexicon(tmp_path, TOKENS)
 
 

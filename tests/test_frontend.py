@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from streamasr.frontend import Frontend, FrontendConfig
 
 CONFIG = FrontendConfig(mean=tuple(np.linspace(-6, -3, 80)), std=tuple(np.linspace(1, 4, 80)))
+OVERLAPPING = CONFIG.model_copy(update={"stride": 3})
 
 
 def reference(samples: np.ndarray, c: FrontendConfig) -> np.ndarray:
@@ -38,8 +39,8 @@ def reference(samples: np.ndarray, c: FrontendConfig) -> np.ndarray:
     ]
     power = np.abs(np.fft.rfft(frames)) ** 2
     features = (np.log(power @ filters + c.log_floor) - np.array(c.mean)) / np.array(c.std)
-    steps = len(features) // c.stack
-    return features[: steps * c.stack].reshape(steps, -1)
+    starts = range(0, len(features) - c.stack + 1, c.stride or c.stack)
+    return np.array([features[start : start + c.stack].ravel() for start in starts])
 
 
 def features(frontend: Frontend, pieces: list[torch.Tensor]) -> torch.Tensor:
@@ -53,10 +54,11 @@ def features(frontend: Frontend, pieces: list[torch.Tensor]) -> torch.Tensor:
 
 @pytest.mark.parametrize("length", [992, 993, 8_000, 16_001])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_equals_the_float64_reference(length, seed):
+@pytest.mark.parametrize("config", [CONFIG, OVERLAPPING], ids=["disjoint", "overlapping"])
+def test_equals_the_float64_reference(length, seed, config):
     samples = 0.1 * np.random.default_rng(seed).standard_normal(length).astype(np.float32)
-    actual = features(Frontend(CONFIG), [torch.from_numpy(samples)])
-    expected = reference(samples, CONFIG)
+    actual = features(Frontend(config), [torch.from_numpy(samples)])
+    expected = reference(samples, config)
     assert actual.shape == expected.shape
     assert np.linalg.norm(actual.numpy() - expected) / np.linalg.norm(expected) < 2e-6
 
@@ -67,11 +69,15 @@ def test_real_speech_equals_the_float64_reference(speech):
     assert np.linalg.norm(actual.numpy() - expected) / np.linalg.norm(expected) < 2e-6
 
 
-@given(cuts=st.lists(st.integers(0, 9_000), max_size=12), seed=st.integers(0, 3))
-def test_any_split_gives_identical_frames(cuts, seed):
+@given(
+    cuts=st.lists(st.integers(0, 9_000), max_size=12),
+    seed=st.integers(0, 3),
+    config=st.sampled_from([CONFIG, OVERLAPPING]),
+)
+def test_any_split_gives_identical_frames(cuts, seed, config):
     generator = torch.Generator().manual_seed(seed)
     samples = torch.randn(9_000, generator=generator)
-    frontend = Frontend(CONFIG)
+    frontend = Frontend(config)
     edges = [0, *sorted(cuts), 9_000]
     pieces = [samples[a:b] for a, b in pairwise(edges)]
     assert torch.equal(features(frontend, pieces), features(frontend, [samples]))
@@ -84,9 +90,15 @@ def test_small_pieces_give_identical_frames(speech, size):
     assert torch.equal(features(frontend, list(samples.split(size))), features(frontend, [samples]))
 
 
-@pytest.mark.parametrize(("length", "steps"), [(0, 0), (991, 0), (992, 1), (1631, 1), (1632, 2)])
-def test_a_timestep_leaves_as_soon_as_its_window_is_full(length, steps):
-    frontend = Frontend(CONFIG)
+@pytest.mark.parametrize(
+    ("config", "length", "steps"),
+    [
+        *((CONFIG, *sizes) for sizes in [(0, 0), (991, 0), (992, 1), (1631, 1), (1632, 2)]),
+        *((OVERLAPPING, *sizes) for sizes in [(991, 0), (992, 1), (1471, 1), (1472, 2)]),
+    ],
+)
+def test_a_timestep_leaves_as_soon_as_its_window_is_full(config, length, steps):
+    frontend = Frontend(config)
     assert features(frontend, [torch.zeros(length)]).shape == (steps, 320)
     assert frontend.steps(length) == steps
 
@@ -115,6 +127,7 @@ def test_the_state_stays_small():
     [
         ({"f_max": 9_000.0}, "f_min < f_max <= sample_rate / 2"),
         ({"win_length": 600}, "longer than n_fft"),
+        ({"stride": 5}, "stride 5 would leave out frames of stack 4"),
         ({"mean": (0.0,) * 3}, "mean has 3 values for 80 mel bins"),
         ({"std": (0.0,) * 80}, "std must be positive"),
         ({"hop": 160}, "Extra inputs"),

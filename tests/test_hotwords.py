@@ -16,6 +16,8 @@ from streamasr.model import Tokens
 from .conftest import REPOSITORY
 from .test_beam import ARPA, PHONES, STEP, TOKENS, decode, posteriors, spoken
 
+CONFIG = BeamConfig(lm_weight=1.5)
+
 pytest.importorskip("flashlight", reason="flashlight-text has no build for this Python")
 
 
@@ -55,33 +57,56 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def scores(folder, hotwords, *sentence: str) -> float:
-    lexicon = Lexicon(folder, PHONES, hotwords)
-    lm = lexicon.language_model()
-    state, total = lm.start(False), 0.0
-    for word in sentence:
-        state, score = lm.score(state, lexicon.words.index(word))
-        total += score
-    return total + lm.finish(state)[1]
-
-
-def test_a_phrase_earns_its_weight_and_what_breaks_off_earns_nothing(folder):
-    phrase = [Hotword("The Sea", 1.5)]
-    plain = {s: scores(folder, [], *s) for s in (("the", "sea"), ("the", "cats"), ("i", "see"))}
-    assert scores(folder, phrase, "the", "sea") == pytest.approx(plain["the", "sea"] + 3, abs=1e-5)
-    assert scores(folder, phrase, "the", "cats") == pytest.approx(plain["the", "cats"], abs=1e-5)
-    assert scores(folder, phrase, "i", "see") == pytest.approx(plain["i", "see"], abs=1e-5)
-    assert scores(folder, phrase, "i", "the") == pytest.approx(scores(folder, [], "i", "the"))
-
-
-def test_a_phrase_that_breaks_off_may_begin_again(folder):
-    phrase = [Hotword("the sea", 1.0)]
-    expected = scores(folder, [], "the", "the", "sea") + 2
-    assert scores(folder, phrase, "the", "the", "sea") == pytest.approx(expected, abs=1e-5)
-
-
 def beam(folder, tokens, hotwords) -> BeamDecoder:
-    return BeamDecoder(tokens, STEP, Lexicon(folder, tokens, hotwords), BeamConfig())
+    return BeamDecoder(tokens, STEP, Lexicon(folder, tokens, hotwords), CONFIG, nbest=2)
+
+
+def best(decoder, log_probs) -> tuple[str, float]:
+    """The best reading and its score."""
+    _, state = decoder(log_probs, decoder.initial_state())
+    _, state = decoder.finish(state)
+    reading = decoder.alternatives(state)[0]
+    return reading.text, reading.score
+
+
+def test_a_phrase_earns_its_weight_a_word_and_its_beginning_nothing(folder):
+    heard, other = spoken("dh ah s iy"), spoken("dh ah k ae t s")
+    text, light = best(beam(folder, PHONES, [Hotword("The See", 3)]), heard)
+    assert text == "the see"
+    _, heavy = best(beam(folder, PHONES, [Hotword("The See", 4)]), heard)
+    assert heavy - light == pytest.approx(2 * CONFIG.lm_weight, abs=1e-3)
+    plain = best(beam(folder, PHONES, []), other)
+    assert best(beam(folder, PHONES, [Hotword("The See", 4)]), other) == (
+        plain[0],
+        pytest.approx(plain[1], abs=1e-3),
+    )
+
+
+@pytest.mark.parametrize("tokens", [PHONES, TOKENS], ids=["phones", "characters"])
+def test_the_words_of_a_phrase_have_times_and_confidences_of_their_own(folder, tokens):
+    if tokens is PHONES:
+        heard = spoken("ay dh ah s iy k ae t s")
+    else:
+        (folder / "lexicon.txt").write_text("i\nthe\nsee\nsea\ncats\n")
+        heard = posteriors("i the se_e cats ")
+    phrases = [Hotword("the see", 4), Hotword("I the", 0.1)]
+    favoured = decode(beam(folder, tokens, phrases), heard)
+    assert [w.text for w in favoured] == ["i", "the", "see", "cats"]
+    plain = decode(beam(folder, tokens, []), heard)
+    assert [(w.start, w.end, w.confidence) for w in favoured] == [
+        (w.start, w.end, w.confidence) for w in plain
+    ]
+
+
+def test_a_weight_below_nothing_keeps_a_word_away(folder):
+    heard = spoken("dh ah s iy")
+    assert best(beam(folder, PHONES, [Hotword("sea", -3)]), heard)[0] == "the see"
+
+
+def test_many_hotwords_leave_other_text_as_it_is(folder):
+    names = [Hotword(a + b + c) for a in "zig" for b in ("e", "i", "ee") for c in "zg"]
+    heard = spoken("dh ah k ae t s")
+    assert best(beam(folder, PHONES, names), heard)[0] == "the cats"
 
 
 def test_a_hotword_wins_over_a_word_that_sounds_alike(folder):

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from . import console
+from .loading import load_recognizer
 from .options import (
     Backend,
     BackendOption,
@@ -63,21 +64,13 @@ def evaluate(
 
     Texts are compared in lower case, letters and apostrophes only.
     """
-    from ..decoding import read_hotwords
     from ..evaluation import evaluate as run
     from ..manifest import read_manifest
-    from ..recognizer import DEFAULT_CHUNK_MS, LISTEN_CHUNK_MS, Recognizer
+    from ..recognizer import DEFAULT_CHUNK_MS, LISTEN_CHUNK_MS
 
     chunk_ms = chunk_ms or (LISTEN_CHUNK_MS if live else DEFAULT_CHUNK_MS)
     utterances = read_manifest(manifest)[:limit]
-    recognizer = Recognizer.from_pretrained(
-        model,
-        backend=backend.value,
-        decoder=decoder.value,
-        hotwords=read_hotwords(hotwords) if hotwords else (),
-    )
-    for hotword, reason in recognizer.unusable_hotwords:
-        console.note(f"hotword {hotword.text!r} cannot be used: {reason}")
+    recognizer = load_recognizer(model, backend, decoder, hotwords)
     with console.progress_bar(quiet=quiet) as bar:
         task = bar.add_task(manifest.name, total=len(utterances), rate="")
         if live:

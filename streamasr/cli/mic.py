@@ -18,6 +18,7 @@ from ..errors import OutputError
 from ..saving import Saver, open_saver
 from . import console
 from .live_view import LiveView
+from .loading import load_recognizer
 from .options import (
     Backend,
     BackendOption,
@@ -176,19 +177,8 @@ def _load(
 ) -> Recognizer:
     import torch
 
-    from ..decoding import read_hotwords
-    from ..recognizer import Recognizer
-
     torch.set_num_threads(1)  # a chunk is too small for more: they would wait, and use a core
-    recognizer = Recognizer.from_pretrained(
-        model,
-        backend=backend.value,
-        decoder=decoder.value,
-        hotwords=read_hotwords(hotwords) if hotwords else (),
-    )
-    for hotword, reason in recognizer.unusable_hotwords:
-        console.note(f"hotword {hotword.text!r} cannot be used: {reason}")
-    return recognizer
+    return load_recognizer(model, backend, decoder, hotwords)
 
 
 def _endpoint(silence: float, longest: float) -> EndpointConfig:

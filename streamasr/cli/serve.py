@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import StreamasrError
-from . import console
+from .loading import load_recognizer
 from .options import (
     Backend,
     BackendOption,
@@ -64,9 +64,6 @@ def serve(
         raise StreamasrError(f"serving needs {error.name}: {INSTALL}") from error
     import torch
 
-    from ..decoding import read_hotwords
-    from ..recognizer import Recognizer
-
     if (certificate is None) != (key is None):
         raise StreamasrError("--tls-certificate and --tls-key go together")
     for path in (certificate, key):
@@ -79,14 +76,7 @@ def serve(
         tokens=read_tokens(token_file) if token_file else frozenset(),
         origins=frozenset(origin or ()),
     )
-    recognizer = Recognizer.from_pretrained(
-        model,
-        backend=backend.value,
-        decoder=decoder.value,
-        hotwords=read_hotwords(hotwords) if hotwords else (),
-    )
-    for hotword, reason in recognizer.unusable_hotwords:
-        console.note(f"hotword {hotword.text!r} cannot be used: {reason}")
+    recognizer = load_recognizer(model, backend, decoder, hotwords)
     app = create_app(recognizer, settings, batched=batched)
     config = uvicorn.Config(
         app,

@@ -18,6 +18,7 @@ from ..transcript import Transcript, Word
 from ..writers import WRITERS, write_transcript
 from . import console
 from .batch import Request, run_batch
+from .loading import load_recognizer
 from .options import (
     Backend,
     BackendOption,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..audio import AudioFile
-    from ..decoding import Hotword
     from ..recognizer import Recognizer, Timings
 
 __all__ = ["transcribe"]
@@ -138,12 +138,9 @@ def transcribe(
         )
     _check(files, options)
     began = time.perf_counter()
-    words: Sequence[Hotword] = ()
-    if hotwords:
+    if many and not one_by_one:
         from ..decoding import read_hotwords
 
-        words = read_hotwords(hotwords)
-    if many and not one_by_one:
         run_batch(
             Request(
                 names=files,
@@ -152,7 +149,7 @@ def transcribe(
                 model=model,
                 backend=backend.value,
                 decoder=decoder.value,
-                hotwords=words,
+                hotwords=read_hotwords(hotwords) if hotwords else (),
                 nbest=nbest,
                 engine=engine.value,
                 workers=workers,
@@ -161,17 +158,9 @@ def transcribe(
             )
         )
         return
-    from ..recognizer import Recognizer, Timings
+    from ..recognizer import Timings
 
-    recognizer = Recognizer.from_pretrained(
-        model,
-        backend=backend.value,
-        decoder=decoder.value,
-        hotwords=words,
-        nbest=nbest,
-    )
-    for hotword, reason in recognizer.unusable_hotwords:
-        console.note(f"hotword {hotword.text!r} cannot be used: {reason}")
+    recognizer = load_recognizer(model, backend, decoder, hotwords, nbest=nbest)
     if output_dir:
         _make_folder(output_dir)
     job = _Job(recognizer, options, Timings(), time.perf_counter() - began, files)

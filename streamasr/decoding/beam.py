@@ -68,10 +68,8 @@ class _Search:
     def __init__(self, options: Any, lexicon: Lexicon, blank: int) -> None:
         from flashlight.lib.text.decoder import LexiconDecoder
 
-        # The decoder does not keep a language model alive that is written in Python.
-        self._lm = lexicon.language_model()
         self.decoder = LexiconDecoder(
-            *(options, lexicon.trie, self._lm, lexicon.silence, blank),
+            *(options, lexicon.trie, lexicon.language_model, lexicon.silence, blank),
             *(lexicon.unknown, [], False),
         )
         self.steps = 0
@@ -178,7 +176,7 @@ class BeamDecoder:
                 # A word ends with a space, which nobody says at the end: give it away.
                 end = torch.full((1, len(self._tokens)), NEVER)
                 end[0, [self._tokens.blank, self._tokens.space]] = math.log(0.5)
-                search.feed(end)
+                search.feed(self._emissions(end))
             search.decoder.decode_end()
             found = search.decoder.get_all_final_hypothesis()
             words = self._words(found[0], state) if found else []
@@ -209,7 +207,8 @@ class BeamDecoder:
         """Return the best pairs of what came before and the readings of a segment."""
         readings: dict[str, float] = {}
         for hypothesis in found:
-            text = " ".join(self._lexicon.words[word] for word in hypothesis.words if word >= 0)
+            entries = (entry for entry in hypothesis.words if entry >= 0)
+            text = " ".join(word for entry in entries for word, _ in self._lexicon.words_of(entry))
             readings.setdefault(text, hypothesis.score)
             if len(readings) == self._nbest:
                 break
@@ -224,7 +223,7 @@ class BeamDecoder:
         if not len(log_probs):
             return state
         search = self._search_of(state)
-        search.feed(self._lexicon.emissions(log_probs))
+        search.feed(self._emissions(log_probs))
         return replace(
             state,
             heard=(*state.heard, log_probs),
@@ -238,32 +237,57 @@ class BeamDecoder:
             return state.search
         search = _Search(self._options, self._lexicon, self._tokens.blank)
         if state.heard:
-            search.feed(self._lexicon.emissions(torch.cat(state.heard)))
+            search.feed(self._emissions(torch.cat(state.heard)))
         return search
+
+    def _emissions(self, log_probs: Tensor) -> Tensor:
+        return self._lexicon.emissions(log_probs, self._config.lm_weight)
 
     def _words(self, hypothesis: Any, state: BeamState) -> list[Word]:
         """Read words off a path; each is noted at the timestep of its closing space."""
         log_probs = torch.cat(state.heard)
-        silent = (self._tokens.blank, self._lexicon.silence)
         found: list[Word] = []
         letters: list[tuple[int, int]] = []
         # The path has a place before the first timestep.
         path = zip(hypothesis.tokens, hypothesis.words, strict=True)
-        for step, (token, word) in enumerate(path, start=-1):
-            if 0 <= step < state.steps and token not in silent:
-                letters.append((step, self._lexicon.token_of(token)))
-            if word >= 0 and letters:
-                posteriors = [float(log_probs[at, letter].exp()) for at, letter in letters]
-                found.append(
-                    Word(
-                        self._lexicon.words[word],
-                        start=(state.before + letters[0][0]) * self._step_seconds,
-                        end=(state.before + letters[-1][0] + 1) * self._step_seconds,
-                        confidence=sum(posteriors) / len(posteriors),
+        for step, (token, entry) in enumerate(path, start=-1):
+            letter = self._lexicon.token_of(token)
+            if 0 <= step < state.steps and letter not in (None, self._tokens.blank):
+                letters.append((step, letter))
+            if entry >= 0:
+                for word, size in self._lexicon.words_of(entry):
+                    said, letters = _first(letters, size)
+                    if not said:
+                        continue
+                    posteriors = [float(log_probs[at, letter].exp()) for at, letter in said]
+                    found.append(
+                        Word(
+                            word,
+                            start=(state.before + said[0][0]) * self._step_seconds,
+                            end=(state.before + said[-1][0] + 1) * self._step_seconds,
+                            confidence=sum(posteriors) / len(posteriors),
+                        )
                     )
-                )
                 letters = []
         return found
+
+
+def _first(
+    letters: list[tuple[int, int]], size: int | None
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Split ``letters``, each with its timestep, behind the first ``size`` tokens; None: all.
+
+    A token lasts for as long as it follows itself in the next timestep, as CTC has it.
+    """
+    if size is None:
+        return letters, []
+    tokens = 0
+    for place, (step, letter) in enumerate(letters):
+        if not place or letters[place - 1] != (step - 1, letter):
+            tokens += 1
+        if tokens > size:
+            return letters[:place], letters[place:]
+    return letters, []
 
 
 def has_beam(folder: Path) -> bool:

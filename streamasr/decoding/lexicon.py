@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..model import Tokens
-from .hotwords import Hotword, with_hotwords
+from .hotwords import RARE, Hotword
 from .letters import RULES, pronounce, read_rules
 
 __all__ = ["LANGUAGE_MODEL", "NEVER", "WORDS", "Lexicon"]
@@ -21,6 +21,7 @@ LANGUAGE_MODEL, WORDS = "lm.bin", "lexicon.txt"
 UNKNOWN = "<unk>"
 NEVER = -1e4  # in place of minus infinity, which does not add up
 _MOST_HOMOPHONES = 6  # flashlight's trie keeps no more, and drops the rest with a complaint each
+_MOST_READINGS = 16  # of a phrase whose words have several pronunciations each
 
 
 class Lexicon:
@@ -51,63 +52,114 @@ class Lexicon:
             else:
                 usable.append(hotword)
         self.words = [*entries]
+        spelled = {
+            word: [self._encode(word, spelling, folder / WORDS) for spelling in spellings]
+            for word, spellings in entries.items()
+        }
+        phrases = [*_readings(usable, spelled)]
         self.dictionary = Dictionary()
-        for word in (*self.words, UNKNOWN):
+        names = (f"{' '.join(h.words)} {number}" for number, (h, _) in enumerate(phrases))
+        for word in (*self.words, *names, UNKNOWN):
             self.dictionary.add_entry(word)
         self.unknown: int = self.dictionary.get_index(UNKNOWN)
         self.dictionary.set_default_index(self.unknown)
-        self._lm: Any = _language_model(folder / LANGUAGE_MODEL, self.dictionary)
-        indices = {word: index for index, word in enumerate(self.words)}
-        self._phrases = {tuple(indices[w] for w in h.words): h.weight for h in usable}
+        self.language_model: Any = _language_model(folder / LANGUAGE_MODEL, self.dictionary)
         # Phones have no separator, and flashlight's search leaves a word with the first timestep of
         # its last token. So every token has a twin that sounds alike, and a word may end with its
         # last token's twin after any time; the trie's root, where silence is heard, needs a token
         # of its own.
         self._twins = 0 if tokens.space is not None else len(tokens) - 1
         self.silence = len(tokens) + self._twins if tokens.space is None else tokens.space
-        self.trie = self._trie(entries, folder / WORDS)
+        # A hotword ends with a twin, too, which sounds better by the hotword's bonus: so the search
+        # stays in C++. By token and bonus, in powers of ten, in the order of their columns.
+        self._boosted: dict[tuple[int, float], int] = {}
+        self._parts: dict[int, list[tuple[str, int | None]]] = {}
+        self.trie = self._trie(spelled, usable, phrases)
 
-    def language_model(self) -> Any:
-        """Return the language model of one search."""
-        return with_hotwords(self._lm, self._phrases) if self._phrases else self._lm
+    @property
+    def _first_boosted(self) -> int:
+        return len(self._tokens) + (self._twins + 1 if self._twins else 0)
 
-    def emissions(self, log_probs: Tensor) -> Tensor:
+    def emissions(self, log_probs: Tensor, lm_weight: float) -> Tensor:
         """Return ``log_probs (T, V)`` with the columns that the trie's other tokens need."""
-        if not self._twins:
-            return log_probs
-        never = log_probs.new_full((len(log_probs), 1), NEVER)
-        return torch.cat([log_probs, log_probs[:, 1:], never], dim=1)
+        columns = [log_probs]
+        if self._twins:
+            columns += [log_probs[:, 1:], log_probs.new_full((len(log_probs), 1), NEVER)]
+        if self._boosted:
+            tokens, bonuses = zip(*self._boosted, strict=True)
+            columns.append(log_probs[:, tokens] + lm_weight * log_probs.new_tensor(bonuses))
+        return torch.cat(columns, dim=1) if len(columns) > 1 else log_probs
 
     def most_columns(self, tokens: int) -> int:
         """Return how many columns of ``emissions`` hold the best ``tokens`` of each timestep."""
-        return min(tokens, len(self._tokens)) * (2 if self._twins else 1)
+        return min(tokens, len(self._tokens)) * (2 if self._twins else 1) + len(self._boosted)
 
-    def token_of(self, token: int) -> int:
-        """Return the token that the trie's ``token`` is, or is the twin of."""
+    def token_of(self, token: int) -> int | None:
+        """Return the token that the trie's ``token`` is, or is a twin of; None for silence."""
+        if token >= self._first_boosted:
+            token, _ = [*self._boosted][token - self._first_boosted]
+        if token == self.silence:
+            return None
         return token if token < len(self._tokens) else token - self._twins
 
-    def _trie(self, entries: dict[str, list[tuple[str, ...]]], path: Path) -> Any:
+    def words_of(self, entry: int) -> list[tuple[str, int | None]]:
+        """Return the words of the trie's ``entry``, and of how many tokens; None: of all."""
+        return self._parts.get(entry) or [(self.words[entry], None)]
+
+    def _trie(
+        self,
+        spelled: dict[str, list[tuple[int, ...]]],
+        hotwords: Sequence[Hotword],
+        phrases: Sequence[tuple[Hotword, tuple[tuple[int, ...], ...]]],
+    ) -> Any:
         from flashlight.lib.text.decoder import SmearingMode, Trie
 
-        lm = self.language_model()
+        lm = self.language_model
         start = lm.start(False)
-        scores = [lm.score(start, index)[1] for index in range(len(self.words))]
-        trie = Trie(len(self._tokens) + self._twins + 1, self.silence)
-        homophones: Counter[tuple[int, ...]] = Counter()
-        # The likeliest first: of words that sound alike, these are the ones to keep.
-        for index in sorted(range(len(self.words)), key=lambda i: -scores[i]):
-            word = self.words[index]
-            for spelling in entries[word]:
-                encoded = self._encode(word, spelling, path)
-                homophones[encoded] += 1
-                if homophones[encoded] <= _MOST_HOMOPHONES:
-                    trie.insert(encoded, index, scores[index])
+        scores = {word: lm.score(start, index)[1] for index, word in enumerate(self.words)}
+        unknown = lm.score(start, self.unknown)[1]
+        weights = {h.words[0]: h.weight for h in hotwords if len(h.words) == 1}
+        added: list[tuple[tuple[int, ...], int, float]] = []
+        alike: dict[tuple[int, ...], list[float]] = {}
+        indices = {word: index for index, word in enumerate(self.words)}
+        # The likeliest first: of words that sound alike, these are the ones to keep, and of those
+        # that the language model does not know only one, or rounding would choose.
+        for word in sorted(self.words, key=lambda word: -scores[word]):
+            score, index = scores[word], indices[word]
+            for tokens in spelled[word]:
+                if word in weights:
+                    boosted = max(score, RARE) + weights[word]
+                    added += self._boost(tokens, index, boosted, boosted - score)
+                    continue
+                known = alike.setdefault(tokens, [])
+                tied = score == unknown and unknown in known
+                if len(known) < _MOST_HOMOPHONES and not tied:
+                    known.append(score)
+                    added.append((tokens, index, score))
                     if self._twins:
-                        held = (*encoded, encoded[-1] + self._twins)
-                        trie.insert(held, index, scores[index])
+                        added.append(((*tokens, tokens[-1] + self._twins), index, score))
+        for entry, (hotword, reading) in enumerate(phrases, start=len(self.words)):
+            score = sum(max(scores[word], RARE) + hotword.weight for word in hotword.words)
+            sizes = [len([token for token in part if token != self.silence]) for part in reading]
+            self._parts[entry] = [*zip(hotword.words, sizes, strict=True)]
+            joined = tuple(token for part in reading for token in part)
+            added += self._boost(joined, entry, score, score - unknown)
+        trie = Trie(self._first_boosted + len(self._boosted), self.silence)
+        for tokens, entry, score in added:
+            trie.insert(tokens, entry, score)
         # A prefix is worth the best word it can become (Collobert et al. 2016).
         trie.smear(SmearingMode.MAX)
         return trie
+
+    def _boost(
+        self, tokens: tuple[int, ...], entry: int, score: float, bonus: float
+    ) -> Iterator[tuple[tuple[int, ...], int, float]]:
+        """Yield what to insert for a hotword whose last token earns ``bonus``, in powers of ten."""
+        key = (tokens[-1], round(bonus, 1))
+        last = self._first_boosted + self._boosted.setdefault(key, len(self._boosted))
+        yield (*tokens[:-1], last), entry, score
+        if self._twins:
+            yield (*tokens, last), entry, score
 
     def _encode(self, word: str, spelling: Sequence[str], path: Path) -> tuple[int, ...]:
         try:
@@ -116,6 +168,17 @@ class Lexicon:
             raise ModelError(f"{path}: {word!r} has {error}, which is no token") from error
         space = self._tokens.space
         return (*encoded, space) if space is not None else tuple(encoded)
+
+
+def _readings(
+    hotwords: Sequence[Hotword], spelled: dict[str, list[tuple[int, ...]]]
+) -> Iterator[tuple[Hotword, tuple[tuple[int, ...], ...]]]:
+    """Yield the phrases, of two words and more, with each way to say them, word by word."""
+    for hotword in hotwords:
+        if len(hotword.words) > 1:
+            ways = product(*(spelled[word] for word in hotword.words))
+            for reading in islice(ways, _MOST_READINGS):
+                yield hotword, reading
 
 
 def _read_entries(path: Path) -> dict[str, list[tuple[str, ...]]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +50,8 @@ class AudioCache:
         if not index.exists():
             folder.mkdir(parents=True, exist_ok=True)
             self._build(paths, index)
-        self._offsets: list[int] = json.loads(index.read_text())
+        offsets = json.loads(index.read_text())
+        self._spans: list[tuple[int, int]] = [*pairwise(offsets)]
 
     def _build(self, paths: Sequence[Path], index: Path) -> None:
         offsets = [0]
@@ -70,14 +74,26 @@ class AudioCache:
         partial.write_text(json.dumps(offsets))
         partial.rename(index)
 
+    def span(self, index: int, start: int, end: int) -> tuple[int, int]:
+        """Return samples ``start`` to ``end`` of recording ``index`` as places in the file."""
+        begin, last = self._spans[index]
+        return begin + start, min(begin + end, last)
+
+    def cut(self, spans: Sequence[tuple[int, int]]) -> Self:
+        """Return other recordings of the same file: those between ``spans``, as of ``span``."""
+        other = copy.copy(self)
+        other._spans = [*spans]
+        return other
+
     def __len__(self) -> int:
-        return len(self._offsets) - 1
+        return len(self._spans)
 
     def length(self, index: int) -> int:
         """Samples of recording ``index``."""
-        return self._offsets[index + 1] - self._offsets[index]
+        start, end = self._spans[index]
+        return end - start
 
     def __getitem__(self, index: int) -> NDArray[np.float32]:
-        start, end = self._offsets[index], self._offsets[index + 1]
+        start, end = self._spans[index]
         samples = np.memmap(self._samples, dtype=np.int16, mode="r")[start:end]
         return samples.astype(np.float32) / np.float32(32768)

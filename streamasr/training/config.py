@@ -36,7 +36,11 @@ class Source(_Section):
 
 
 class DataConfig(_Section):
-    """What is read; every path is relative to ``root``, and that to the configuration file."""
+    """What is read; every path is relative to ``root``, and that to the configuration file.
+
+    With ``piece_seconds`` (and phones, whose alignment tells where words are) longer recordings are
+    cut into pieces of about that length, anew in each epoch.
+    """
 
     root: str = "."
     train: tuple[Source, ...] = Field(min_length=1)
@@ -46,6 +50,7 @@ class DataConfig(_Section):
     batch_seconds: float = Field(100.0, gt=0)
     min_seconds: float = Field(0.3, ge=0)
     max_seconds: float = Field(24.0, gt=0)
+    piece_seconds: float = Field(0.0, ge=0)
     workers: int = Field(1, ge=0)
 
 

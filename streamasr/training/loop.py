@@ -26,6 +26,7 @@ from .log import RunLog, plot_curves
 from .losses import Losses
 from .memory import keep_freed_memory
 from .network import TrainingNetwork
+from .pieces import cut_corpus
 from .state import TrainingState
 from .validation import DevSet
 
@@ -178,6 +179,15 @@ class _Run:
             ).save(path)
         return Labels.load(path)
 
+    def _pieces(self, labels: Labels | None, epoch: int) -> tuple[Corpus, Labels | None]:
+        """Return what ``epoch`` reads: the corpus, or pieces of it."""
+        seconds = self.config.data.piece_seconds
+        if not seconds or labels is None or self.phones is None:
+            return self.corpus, labels
+        pronunciations = Pronunciations(self.config.phones.lexicon, self.phones)
+        rng = np.random.default_rng((self.config.seed, epoch, 1))
+        return cut_corpus(self.corpus, labels, self.tokens, pronunciations, seconds, rng)
+
     def _losses(self, labels: Labels | None) -> Losses:
         trigrams = None
         if self.config.loss.denominator and self.phones and labels:
@@ -194,8 +204,9 @@ class _Run:
                 raise ConfigError("no training utterance is within min_seconds and max_seconds")
             labels = self._labels(state.epoch)
             self.losses = self._losses(labels)
+            corpus, labels = self._pieces(labels, state.epoch)
             for batch in batches_of_epoch(
-                self.corpus, self.config, self.frontend, state.epoch, state.position, labels
+                corpus, self.config, self.frontend, state.epoch, state.position, labels
             ):
                 state.position += 1
                 yield batch

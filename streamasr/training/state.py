@@ -105,7 +105,7 @@ def _optimizers(config: OptimizerConfig, network: TrainingNetwork) -> list[torch
 def _identity(config: TrainingConfig) -> str:
     """Digest of the settings that a checkpoint cannot outlive."""
     parts = config.model_dump(include={"seed", "frontend", "network", "data"}, mode="json")
-    for name in ("root", "workers", "dev"):
+    for name in ("root", "workers", "dev", "piece_seconds"):
         del parts["data"][name]
     parts |= {"phones": bool(config.phones.lexicon), "muon": config.optimizer.muon}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
