@@ -1,4 +1,4 @@
-"""``streamasr serve`` as a process: signals, mistakes, and the public description of its routes."""
+"""``streamasr serve`` as a process: signals and mistakes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, settings
 from websockets.sync.client import connect
-
-from streamasr.serving import create_app
 
 COMMAND = [sys.executable, "-m", "streamasr", "serve"]
 
@@ -79,14 +75,3 @@ def test_a_mistake_is_one_line(tiny_folder: Path, arguments, reason):
     assert done.returncode == 2
     assert reason in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-
-
-@pytest.fixture
-def api(tiny):
-    return schemathesis.openapi.from_asgi("/openapi.json", create_app(tiny))
-
-
-@schemathesis.pytest.from_fixture("api").parametrize()
-@settings(max_examples=15, suppress_health_check=[*HealthCheck])
-def test_whatever_the_routes_are_sent_they_do_not_fail(case):
-    assert case.call().status_code < 500
