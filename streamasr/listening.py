@@ -79,7 +79,7 @@ class Listening:
         self._step_samples = config.frontend.step_samples
         self._window_samples = config.frontend.window_samples
         self._endpointer = Endpointer(endpoint, config.frontend.step_seconds)
-        self._detector = VoiceDetector()
+        self.detector = VoiceDetector()
         self._kept = self._endpointer.lead_steps * self._step_samples + self._window_samples
         self._kept_windows = self._kept // WINDOW_SAMPLES + 2
 
@@ -89,51 +89,73 @@ class Listening:
             self.recognizer.initial_state(),
             self._endpointer.initial_state(),
             torch.zeros(0),
-            self._detector.initial_state(),
+            self.detector.initial_state(),
         )
 
     def advance(self, samples: torch.Tensor, state: ListenState) -> tuple[list[Event], ListenState]:
         """Hear ``samples (n,)``, 16 kHz float32; return what is now final, and the state."""
+        speech, voice = self.detector(samples, state.voice)
+        state = self.hear(samples, speech, replace(state, voice=voice))
         log_probs, stream = self.recognizer.log_probs(samples, state.stream)
-        return self.take(samples, log_probs, stream, state)
+        events: list[Event] = []
+        while True:
+            found, again, state = self.take(log_probs, stream, state)
+            events += found
+            if again is None:
+                return events, state
+            log_probs, stream = self.recognizer.log_probs(again, state.stream)
+
+    def hear(
+        self, samples: torch.Tensor, speech: Sequence[float], state: ListenState
+    ) -> ListenState:
+        """Note ``samples (n,)`` and what the voice detector says of them.
+
+        With ``take``, what ``advance`` does around the two models: one pass of theirs can so hear
+        many sessions.
+        """
+        return replace(
+            state,
+            recent=torch.cat([state.recent, samples]),
+            speech=(*state.speech, *speech),
+            windows=state.windows + len(speech),
+        )
 
     def take(
-        self,
-        samples: torch.Tensor,
-        log_probs: torch.Tensor,
-        stream: StreamState,
-        state: ListenState,
-    ) -> tuple[list[Event], ListenState]:
-        """Do as ``advance`` where the model has heard: ``log_probs`` and ``stream`` are its answer.
+        self, log_probs: torch.Tensor, stream: StreamState, state: ListenState
+    ) -> tuple[list[Event], torch.Tensor | None, ListenState]:
+        """Take ``log_probs (T, V + P)`` and the ``stream`` after them.
 
-        So that one pass can hear many sessions.
+        Returns what is now final; the samples, if a segment has ended, that the fresh stream of the
+        new state must hear before any others; and the state.
         """
-        events: list[Event] = []
-        recent = torch.cat([state.recent, samples])
-        found, voice = self._detector(samples, state.voice)
-        state = replace(
+        speech = self._speech(len(log_probs), state)
+        end, endpoint = self._endpointer(speech, state.endpoint)
+        heard = log_probs if end is None else log_probs[: end.steps]
+        words, decoded = self.recognizer.decode(
+            heard, replace(stream, decoder=state.stream.decoder)
+        )
+        state = self._with_words(replace(state, stream=decoded, endpoint=endpoint), words)
+        if end is None:
+            return (
+                [],
+                None,
+                replace(
+                    state,
+                    recent=state.recent[-self._kept :],
+                    speech=state.speech[-self._kept_windows :],
+                ),
+            )
+        origin = state.origin + (state.endpoint.steps - end.lead) * self._step_samples
+        events, state = self._close(state)
+        again = state.recent[len(state.recent) - (state.heard - origin) :]
+        fresh = replace(
             state,
-            stream=stream,
-            recent=recent,
-            voice=voice,
-            speech=(*state.speech, *found),
-            windows=state.windows + len(found),
+            stream=self.recognizer.initial_state(),
+            endpoint=self._endpointer.initial_state(),
+            origin=origin,
+            recent=again,
         )
-        while True:
-            speech = self._speech(len(log_probs), state)
-            end, endpoint = self._endpointer(speech, state.endpoint)
-            heard = log_probs if end is None else log_probs[: end.steps]
-            words, stream = self.recognizer.decode(heard, state.stream)
-            state = self._with_words(replace(state, stream=stream, endpoint=endpoint), words)
-            if end is None:
-                break
-            origin = state.origin + (state.endpoint.steps - end.lead) * self._step_samples
-            closed, state = self._close(state)
-            events += closed
-            log_probs, state = self._begin(origin, state)
-        return events, replace(
-            state, recent=state.recent[-self._kept :], speech=state.speech[-self._kept_windows :]
-        )
+        return events, again, fresh
 
     def partial(self, state: ListenState) -> tuple[list[Event], ListenState]:
         """Return the segment as it looks now, if that has changed, and the state that knows.
@@ -170,11 +192,8 @@ class Listening:
         self, state: ListenState, lost_seconds: float = 0.0, reason: str = ""
     ) -> tuple[list[Event], ListenState]:
         """End the segment, since nothing follows, or only after ``lost_seconds``."""
-        words, stream = self.recognizer.finish(state.stream)
-        # The closing silence may carry a word past the end.
-        end = state.stream.samples / self.recognizer.sample_rate
-        words = [replace(w, start=min(w.start, end), end=min(w.end, end)) for w in words]
-        events, state = self._close(self._with_words(replace(state, stream=stream), words))
+        log_probs, _ = self.recognizer.log_probs(self.recognizer.closing_silence(), state.stream)
+        events, state = self.end(log_probs, state)
         rate = self.recognizer.sample_rate
         begun, origin = state.heard, state.heard + round(lost_seconds * rate)
         if lost_seconds:
@@ -182,6 +201,17 @@ class Listening:
             events = [*events, gap]
         fresh = self.initial_state()
         return events, replace(fresh, origin=origin, voice_origin=origin, segment=state.segment)
+
+    def end(self, log_probs: torch.Tensor, state: ListenState) -> tuple[list[Event], ListenState]:
+        """End the segment, where ``log_probs`` are the model's answer to the closing silence."""
+        if not state.stream.samples:
+            return self._close(state)
+        words, stream = self.recognizer.decode(log_probs, state.stream)
+        last, stream = self.recognizer.close(stream)
+        # The closing silence may carry a word past the end.
+        end = state.stream.samples / self.recognizer.sample_rate
+        words = [replace(w, start=min(w.start, end), end=min(w.end, end)) for w in (*words, *last)]
+        return self._close(self._with_words(replace(state, stream=stream), words))
 
     def _close(self, state: ListenState) -> tuple[list[Event], ListenState]:
         """Return the segment's final, if it has any words or ever seemed to, and what follows."""
@@ -211,18 +241,6 @@ class Listening:
             for step in range(first, first + steps)
         )
         return [state.speech[index] if index >= 0 else 0.0 for index in indices]
-
-    def _begin(self, origin: int, state: ListenState) -> tuple[torch.Tensor, ListenState]:
-        """Begin afresh at sample ``origin``; return what the new stream says so far."""
-        again = state.recent[len(state.recent) - (state.heard - origin) :]
-        log_probs, stream = self.recognizer.log_probs(again, self.recognizer.initial_state())
-        return log_probs, replace(
-            state,
-            stream=stream,
-            endpoint=self._endpointer.initial_state(),
-            origin=origin,
-            recent=again,
-        )
 
     def _with_words(self, state: ListenState, words: list[Word]) -> ListenState:
         return replace(state, words=(*state.words, *self._shifted(words, state)))

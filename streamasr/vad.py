@@ -5,6 +5,7 @@ Only the weights come from the package; its own wrapper keeps the state inside t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -51,35 +52,53 @@ class VoiceDetector:
         """Return the state of a listener who has heard nothing."""
         return VoiceState(torch.zeros(1, 128), torch.zeros(1, 128), torch.zeros(_CONTEXT))
 
-    @torch.inference_mode()
     def __call__(self, samples: Tensor, state: VoiceState) -> tuple[list[float], VoiceState]:
         """Take ``samples (n,)``, 16 kHz float32; return the windows now complete, and the state."""
-        heard = torch.cat([state.tail, samples])
-        count = max(0, (len(heard) - _CONTEXT) // WINDOW_SAMPLES)
-        tail = heard[count * WINDOW_SAMPLES :].clone()
-        if not count:
-            return [], VoiceState(state.h, state.C, tail)
-        windows = heard[: _CONTEXT + count * WINDOW_SAMPLES].unfold(
-            0, _CONTEXT + WINDOW_SAMPLES, WINDOW_SAMPLES
-        )
-        gates = functional.linear(self._features(windows), self._weights["lstm_cell.weight_ih"]) + (
-            self._weights["lstm_cell.bias_ih"] + self._weights["lstm_cell.bias_hh"]
-        )
-        h, C = state.h, state.C
-        found = []
-        for gate in gates:
+        return self.many([samples], [state])[0]
+
+    @torch.inference_mode()
+    def many(
+        self, samples: Sequence[Tensor], states: Sequence[VoiceState]
+    ) -> list[tuple[list[float], VoiceState]]:
+        """Do as a call for each of several listeners, up to the rounding of float32."""
+        windows, tails = [], []
+        for piece, state in zip(samples, states, strict=True):
+            heard = torch.cat([state.tail, piece])
+            count = max(0, (len(heard) - _CONTEXT) // WINDOW_SAMPLES)
+            tails.append(heard[count * WINDOW_SAMPLES :].clone())
+            whole = heard[: _CONTEXT + count * WINDOW_SAMPLES] if count else heard.new_zeros(0)
+            windows.append(_windows(whole))
+        counts = [len(own) for own in windows]
+        if not any(counts):
+            return [
+                ([], VoiceState(state.h, state.C, tail))
+                for state, tail in zip(states, tails, strict=True)
+            ]
+        gates = functional.linear(
+            self._features(torch.cat(windows)), self._weights["lstm_cell.weight_ih"]
+        ) + (self._weights["lstm_cell.bias_ih"] + self._weights["lstm_cell.bias_hh"])
+        h, C = torch.cat([state.h for state in states]), torch.cat([state.C for state in states])
+        lengths = torch.tensor(counts)[:, None]
+        outputs = []
+        rows = list(torch.split(gates, counts))
+        for step, gate in enumerate(torch.nn.utils.rnn.pad_sequence(rows)):
             i, f, g, o = (gate + functional.linear(h, self._weights["lstm_cell.weight_hh"])).chunk(
                 4, dim=-1
             )
-            C = torch.sigmoid(f) * C + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * torch.tanh(C)
-            found.append(h)
+            goes_on = lengths > step
+            C = torch.where(goes_on, torch.sigmoid(f) * C + torch.sigmoid(i) * torch.tanh(g), C)
+            h = torch.where(goes_on, torch.sigmoid(o) * torch.tanh(C), h)
+            outputs.append(h)
         logits = functional.linear(
-            torch.cat(found).relu(),
+            torch.stack(outputs, dim=1).relu(),  # (B, W, 128)
             self._weights["final_conv.weight"][:, :, 0],
             self._weights["final_conv.bias"],
         )
-        return torch.sigmoid(logits)[:, 0].tolist(), VoiceState(h, C, tail)
+        found = torch.sigmoid(logits)[..., 0].tolist()
+        return [
+            (found[row][:count], VoiceState(h[row : row + 1], C[row : row + 1], tails[row]))
+            for row, count in enumerate(counts)
+        ]
 
     def _features(self, windows: Tensor) -> Tensor:
         """Map ``windows (W, 576)`` to ``(W, 128)``: spectra, then four convolutions over them."""
@@ -91,6 +110,13 @@ class VoiceDetector:
             weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
             x = functional.conv1d(x, weight, bias, stride=stride, padding=1).relu()
         return x[:, :, 0]
+
+
+def _windows(heard: Tensor) -> Tensor:
+    """Cut samples to windows ``(W, 576)``, each with the end of the one before it."""
+    if not len(heard):
+        return heard.new_zeros(0, _CONTEXT + WINDOW_SAMPLES)
+    return heard.unfold(0, _CONTEXT + WINDOW_SAMPLES, WINDOW_SAMPLES)
 
 
 @cache

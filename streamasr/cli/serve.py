@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +50,15 @@ def serve(
     batched: Annotated[
         bool, typer.Option("--batched/--one-by-one", help="All streams in one pass, or not.")
     ] = True,
+    decoders: Annotated[
+        int | None,
+        typer.Option(
+            "--decoders",
+            min=0,
+            help="Processes that search for words; 0: the server's own. [default: one for each "
+            "CPU with the beam search, else 0]",
+        ),
+    ] = None,
     decoder: DecoderOption = Decoder.auto,
     hotwords: HotwordsOption = None,
     backend: BackendOption = Backend.auto,
@@ -58,11 +69,16 @@ def serve(
         import uvicorn
 
         from ..serving import ServeSettings, create_app
+        from ..serving.decoders import Processes
+        from ..serving.logs import log_to_stderr
         from ..serving.running import run
         from ..serving.settings import read_tokens
     except ImportError as error:
         raise StreamasrError(f"serving needs {error.name}: {INSTALL}") from error
     import torch
+
+    from ..decoding import read_hotwords
+    from ..recognizer import Recognizer
 
     if (certificate is None) != (key is None):
         raise StreamasrError("--tls-certificate and --tls-key go together")
@@ -77,7 +93,18 @@ def serve(
         origins=frozenset(origin or ()),
     )
     recognizer = load_recognizer(model, backend, decoder, hotwords)
-    app = create_app(recognizer, settings, batched=batched)
+    if decoders is None:
+        decoders = (os.cpu_count() or 1) if recognizer.decoder == "beam" else 0
+    again = partial(
+        Recognizer.from_pretrained,
+        model,
+        backend="torch",
+        decoder=recognizer.decoder,
+        hotwords=read_hotwords(hotwords) if hotwords else (),
+        device="cpu",
+    )
+    processes = Processes(decoders, again) if decoders else None
+    app = create_app(recognizer, settings, batched=batched, decoders=processes)
     config = uvicorn.Config(
         app,
         host=host,
@@ -85,6 +112,8 @@ def serve(
         ws_max_size=settings.max_message_bytes,
         # A slow reader's answers wait in its stream's own, bounded queue.
         ws_max_queue=4,
+        # Sound hardly shrinks.
+        ws_per_message_deflate=False,
         timeout_graceful_shutdown=15,
         ssl_certfile=certificate,
         ssl_keyfile=key,
@@ -92,19 +121,6 @@ def serve(
         access_log=False,
         server_header=False,
     )
-    _log_to_stderr()
+    log_to_stderr()
     if run(config):
         raise typer.Exit(130)
-
-
-def _log_to_stderr() -> None:
-    import logging
-
-    from ..serving.running import JsonLines
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
-    for name in ("streamasr", "uvicorn"):
-        logger = logging.getLogger(name)
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)

@@ -16,7 +16,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from .. import __version__
 from ..errors import StreamasrError
-from ..listening import Listening
 from ..recognizer import Recognizer
 from . import events_socket, uploads, vosk
 from .access import may_enter
@@ -47,7 +46,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         metrics = Metrics()
         scheduler = Scheduler(recognizer, metrics, max_streams=settings.max_streams, **scheduling)
-        app.state.server = Server(scheduler, Listening(recognizer), settings, asyncio.Event())
+        app.state.server = Server(scheduler, settings, asyncio.Event())
         yield
         app.state.server.draining.set()
         await asyncio.to_thread(scheduler.close)
@@ -84,10 +83,13 @@ def _add_operations(app: FastAPI) -> None:
     def page() -> FileResponse:
         return FileResponse(PAGE / "index.html")
 
-    @app.get("/healthz")
-    def healthz() -> dict[str, str]:
-        """Whether the process answers."""
-        return {"status": "ok"}
+    @app.get("/healthz", response_model=None)
+    def healthz(request: Request) -> Response:
+        """Whether it works; if not, it should be started anew."""
+        server: Server = request.app.state.server
+        if not server.scheduler.whole:
+            return JSONResponse({"status": "a part of it has died"}, 503)
+        return JSONResponse({"status": "ok"})
 
     @app.get("/readyz", response_model=None)
     def readyz(request: Request) -> Response:

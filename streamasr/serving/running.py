@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import signal
 import socket
 import sys
 import time
 from types import FrameType
-from typing import Any
 
 import uvicorn
 
 from ..errors import StreamasrError
 
-__all__ = ["DRAIN_SECONDS", "JsonLines", "run"]
+__all__ = ["DRAIN_SECONDS", "run"]
 
 DRAIN_SECONDS = 10.0
 """How long the last words of open streams may take after SIGTERM."""
 
 log = logging.getLogger("streamasr.serving")
-
-
-class JsonLines(logging.Formatter):
-    """A record as one line of JSON: time, level, logger, message, and the traceback if any."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        values: dict[str, Any] = {
-            "time": round(record.created, 3),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            values["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(values, ensure_ascii=False)
 
 
 class _Server(uvicorn.Server):

@@ -1,28 +1,31 @@
 """Continuous batching of live streams: one pass through the model a tick, for all that have audio.
 
 A thread of its own takes a chunk from every stream that has one, hears them in one batched call,
-and hands each stream's log-posteriors to a pool of decoders. A stream has at most one chunk on its
-way, so its order is kept, and one that sends faster than real time gets no more than its turn.
+and hands each stream's log-posteriors to its decoder. A stream has at most one chunk on its way, so
+its order is kept, and one that sends faster than real time gets no more than its turn.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import torch
 
 from ..errors import StreamasrError
+from ..events import Event
 from ..recognizer import Recognizer, StreamState
+from ..vad import VoiceDetector, VoiceState
+from .decoders import Decoders, InProcesses, InThread, Processes
+from .desk import Heard, Kind, Told
 from .metrics import Metrics
 
-__all__ = ["Full", "Listener", "Scheduler", "Source"]
+__all__ = ["Full", "Scheduler", "Source"]
 
 log = logging.getLogger("streamasr.serving")
 
@@ -31,31 +34,24 @@ class Full(StreamasrError):
     """The server has as many streams as it may have."""
 
 
-class Listener(Protocol):
-    """What a stream's audio is for. Called from one thread at a time."""
-
-    @property
-    def stream(self) -> StreamState:
-        """The state that the next chunk is heard from."""
-
-    def hear(self, samples: torch.Tensor, log_probs: torch.Tensor, stream: StreamState) -> Any:
-        """Take a chunk that was heard; return what is to be told."""
-
-    def finish(self) -> Any:
-        """Take the end; return what is to be told."""
+class Failed(Exception):
+    """Recognition failed, for no fault of the caller's."""
 
 
 @dataclass(eq=False)
 class Source:
     """A stream's audio on its way to the model. Its methods are safe to call from any thread."""
 
-    listener: Listener
-    tell: Callable[[Any], None]
+    id: int
+    live: bool
+    tell: Callable[[list[Event]], None]
     ended: Callable[[BaseException | None], None]
-    roomy: Callable[[], None]
     _scheduler: Scheduler
+    _stream: StreamState
+    _voice: VoiceState
     _waiting: deque[torch.Tensor] = field(default_factory=deque)
     _samples: int = 0
+    _again: torch.Tensor | None = None
     _end: bool = False
     _busy: bool = False
     _gone: bool = False
@@ -68,7 +64,7 @@ class Source:
     @property
     def busy(self) -> bool:
         """Whether a chunk is on its way."""
-        return self._busy
+        return self._busy or self._again is not None
 
     def put(self, samples: torch.Tensor) -> None:
         """Append ``samples (n,)``, float32 at the model's rate. Never waits: see ``roomy``."""
@@ -97,7 +93,7 @@ class Scheduler:
         max_streams: beyond them ``open`` raises Full.
         chunk_ms: audio of a stream in a pass; more where it has fallen behind.
         tick_seconds: passes begin no closer together, so that streams meet in them.
-        decoders: threads that search.
+        decoders: processes that decode; a thread of this one, if None.
         batched: whether a pass hears all streams at once; one after the other otherwise.
     """
 
@@ -109,7 +105,7 @@ class Scheduler:
         max_streams: int = 64,
         chunk_ms: int = 80,
         tick_seconds: float = 0.04,
-        decoders: int = 2,
+        decoders: Processes | None = None,
         batched: bool = True,
     ) -> None:
         self.recognizer = recognizer
@@ -120,34 +116,43 @@ class Scheduler:
         self._most = recognizer.chunk_samples(4 * chunk_ms)
         self._tick = tick_seconds
         self._batched = batched
-        self._sources: list[Source] = []
+        self._detector = VoiceDetector()
+        self._ids = itertools.count()
+        self._sources: dict[int, Source] = {}
         self._closed = False
-        self._pool = ThreadPoolExecutor(decoders, thread_name_prefix="decoder")
+        self._decoders: Decoders = (
+            InProcesses(decoders, self._told) if decoders else InThread(recognizer, self._told)
+        )
         self._thread = threading.Thread(target=self._run, name="recognition", daemon=True)
         self._thread.start()
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of it has died."""
+        return self._decoders.whole and self._thread.is_alive()
+
     def open(
         self,
-        listener: Listener,
         *,
-        tell: Callable[[Any], None],
+        live: bool,
+        tell: Callable[[list[Event]], None],
         ended: Callable[[BaseException | None], None],
-        roomy: Callable[[], None],
     ) -> Source:
-        """Add a stream; raises Full.
+        """Add a stream, a live one or a recording; raises Full.
 
         Args:
-            listener: what hears it.
-            tell: called with what the listener returns.
+            live: with partials, and segments that end where nobody speaks.
+            tell: called whenever a chunk has been heard, with what is to be told.
             ended: called once, after the last words were told, with an error if one ended it.
-            roomy: called whenever samples have been taken from it.
         """
         with self.changed:
             if self._closed or len(self._sources) >= self.max_streams:
                 self.metrics.refused.inc()
                 raise Full(f"{self.max_streams} streams are open, and no more are allowed")
-            source = Source(listener, tell, ended, roomy, self)
-            self._sources.append(source)
+            stream, voice = self.recognizer.initial_state(), self._detector.initial_state()
+            source = Source(next(self._ids), live, tell, ended, self, stream, voice)
+            self._sources[source.id] = source
+            self._decoders.open(source.id, live=live)
             self.metrics.streams.set(len(self._sources))
             return source
 
@@ -157,8 +162,8 @@ class Scheduler:
             source._gone = True
             source._waiting.clear()
             source._samples = 0
-            if source in self._sources:
-                self._sources.remove(source)
+            if self._sources.pop(source.id, None):
+                self._decoders.close(source.id)
             self.metrics.streams.set(len(self._sources))
 
     def __len__(self) -> int:
@@ -171,30 +176,44 @@ class Scheduler:
             self._closed = True
             self.changed.notify()
         self._thread.join()
-        self._pool.shutdown()
+        self._decoders.shutdown()
 
     def _run(self) -> None:
         while True:
             with self.changed:
-                self.changed.wait_for(lambda: self._closed or any(map(self._ready, self._sources)))
+                self.changed.wait_for(
+                    lambda: self._closed or any(map(self._ready, self._sources.values()))
+                )
                 if self._closed:
                     return
-                turns = [(s, self._take(s)) for s in self._sources if self._ready(s)]
-                for source, _ in turns:
-                    source._busy = True
+                # Recordings have time, and listeners have none.
+                live = any(source.live for source in self._sources.values())
+                most = self._most if live else 4 * self._most
+                turns = [self._take(s, most) for s in self._sources.values() if self._ready(s)]
             began = time.perf_counter()
             self._pass(turns)
             spent = time.perf_counter() - began
             self.metrics.tick_seconds.observe(spent)
-            time.sleep(max(0.0, self._tick - spent))
+            # A busy model rests as long as it works: fewer passes, with more streams in each.
+            if live:
+                time.sleep(max(self._tick - spent, spent))
 
     def _ready(self, source: Source) -> bool:
-        return not source._busy and (source._samples >= self._chunk or source._end)
+        return not source._busy and (
+            source._again is not None or source._samples >= self._chunk or source._end
+        )
 
-    def _take(self, source: Source) -> torch.Tensor:
-        """Return the next samples of a stream, none at its end; the caller holds the lock."""
+    def _take(self, source: Source, most: int) -> _Turn:
+        """Return the at ``most`` so many samples to hear next; the caller holds the lock."""
+        source._busy = True
+        if source._again is not None:
+            samples, source._again = source._again, None
+            source._stream = self.recognizer.initial_state()
+            return _Turn(source, "again", samples)
+        if not source._samples:
+            return _Turn(source, "closing", self.recognizer.closing_silence())
         taken: list[torch.Tensor] = []
-        room = self._most
+        room = most
         while source._waiting and room:
             piece = source._waiting.popleft()
             if len(piece) > room:
@@ -202,64 +221,73 @@ class Scheduler:
                 piece = piece[:room]
             room -= len(piece)
             taken.append(piece)
-        source._samples -= self._most - room
-        return torch.cat(taken) if taken else torch.zeros(0)
+        source._samples -= most - room
+        return _Turn(source, "new", torch.cat(taken))
 
-    def _pass(self, turns: list[tuple[Source, torch.Tensor]]) -> None:
-        heard = [(source, samples) for source, samples in turns if len(samples)]
-        self.metrics.rows.observe(len(heard))
-        for group in [heard] if self._batched else [[turn] for turn in heard]:
-            if not group:
-                continue
-            chunks = [samples for _, samples in group]
+    def _pass(self, turns: list[_Turn]) -> None:
+        self.metrics.rows.observe(len(turns))
+        for group in [turns] if self._batched else [[turn] for turn in turns]:
             try:
-                found = self.recognizer.log_probs_of(chunks, [s.listener.stream for s, _ in group])
-            except Exception as error:
+                self._decoders.hear(self._hear(group))
+            except Exception:
                 log.exception("a pass failed")
-                for source, _ in group:
-                    self._fail(source, error)
-                continue
-            for (source, samples), (log_probs, stream) in zip(group, found, strict=True):
-                self.metrics.audio_seconds.inc(len(samples) / self.recognizer.sample_rate)
-                self._pool.submit(self._hear, source, samples, log_probs, stream)
-        for source, samples in turns:
-            if not len(samples):
-                self._pool.submit(self._finish, source)
+                for turn in group:
+                    self._told(Told(turn.source.id, [], last=True, failed=True))
 
-    def _hear(
-        self, source: Source, samples: torch.Tensor, log_probs: torch.Tensor, stream: StreamState
-    ) -> None:
-        try:
-            with torch.inference_mode():
-                told = source.listener.hear(samples, log_probs, stream)
-        except Exception as error:
-            log.exception("a decoder failed")
-            self._fail(source, error)
-            return
+    def _hear(self, turns: list[_Turn]) -> list[Heard]:
+        """Run both models over a chunk of each stream."""
+        sources = [turn.source for turn in turns]
+        found = self.recognizer.log_probs_of(
+            [turn.samples for turn in turns], [source._stream for source in sources]
+        )
+        for source, (_, stream) in zip(sources, found, strict=True):
+            source._stream = stream
+        new = [turn for turn in turns if turn.kind == "new"]
+        self.metrics.audio_seconds.inc(
+            sum(len(turn.samples) for turn in new) / self.recognizer.sample_rate
+        )
+        live = [turn for turn in new if turn.source.live]
+        voices = self._detector.many(
+            [turn.samples for turn in live], [turn.source._voice for turn in live]
+        )
+        speech: dict[int, list[float]] = {}
+        for turn, (answers, voice) in zip(live, voices, strict=True):
+            speech[turn.source.id], turn.source._voice = answers, voice
+        return [
+            Heard(
+                turn.source.id,
+                turn.kind,
+                turn.samples.numpy(),
+                speech.get(turn.source.id, []),
+                log_probs.numpy(),
+            )
+            for turn, (log_probs, _) in zip(turns, found, strict=True)
+        ]
+
+    def _told(self, told: Told) -> None:
+        """Pass on what a decoder says; on its thread."""
         with self.changed:
-            source._busy = False
-            self.changed.notify()
-            gone = source._gone
-        if not gone:
-            source.tell(told)
-            source.roomy()
+            source = self._sources.get(told.id)
+            if source is None:
+                return
+            if not told.last:
+                source._busy = False
+                if told.again is not None:
+                    source._again = torch.from_numpy(told.again)
+                self.changed.notify()
+        if not told.failed:
+            source.tell(told.events)
+        if told.last:
+            self.forget(source)
+            if told.failed:
+                self.metrics.errors.labels("internal").inc()
+            source.ended(Failed("recognition failed") if told.failed else None)
 
-    def _finish(self, source: Source) -> None:
-        error: BaseException | None = None
-        try:
-            if not source._gone:
-                source.tell(source.listener.finish())
-        except Exception as caught:
-            log.exception("a decoder failed at the end")
-            error = caught
-        gone = source._gone
-        self.forget(source)
-        if not gone:
-            source.ended(error)
 
-    def _fail(self, source: Source, error: BaseException) -> None:
-        self.metrics.errors.labels("internal").inc()
-        gone = source._gone
-        self.forget(source)
-        if not gone:
-            source.ended(error)
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What a stream hears in a pass."""
+
+    source: Source
+    kind: Kind
+    samples: torch.Tensor

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import StreamasrError
-from ..listening import Listening
 from .access import SUBPROTOCOL, may_enter, may_open
 from .scheduler import Full, Scheduler
 from .settings import ServeSettings
-from .streams import CallerStream, Live, SlowReader
+from .streams import CallerStream, SlowReader
 
 __all__ = ["Draining", "ProtocolError", "Server", "pcm16", "serve_socket"]
 
@@ -40,14 +39,12 @@ class Server:
     """What the routes work with. ``draining`` is set when it is about to stop."""
 
     scheduler: Scheduler
-    listening: Listening
     settings: ServeSettings
     draining: asyncio.Event
 
     def stream(self, protocol: str, sample_rate: int) -> CallerStream:
-        """Open a stream; raises Full."""
-        listener = Live(self.listening)
-        stream = CallerStream(self.scheduler, listener, self.settings, sample_rate)
+        """Open a live stream; raises Full."""
+        stream = CallerStream(self.scheduler, self.settings, sample_rate, live=True)
         self.scheduler.metrics.opened.labels(protocol).inc()
         return stream
 

@@ -16,16 +16,13 @@ from numpy.typing import NDArray
 from ..audio.resample import SAMPLE_RATE, Resampler
 from ..errors import AudioError
 from ..events import Event
-from ..listening import Listening, ListenState
-from ..recognizer import Recognizer, StreamState
 from ..samples import as_samples
-from ..transcript import Word
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
     from .settings import ServeSettings
 
-__all__ = ["MAX_EVENTS", "CallerStream", "Live", "SlowReader", "TooLong", "Whole"]
+__all__ = ["MAX_EVENTS", "CallerStream", "SlowReader", "TooLong"]
 
 MAX_EVENTS = 1000
 """Finals that wait for a client that does not read; then it is let go."""
@@ -39,73 +36,12 @@ class SlowReader(AudioError):
     """A client does not read what it asked for."""
 
 
-class Live:
-    """The listener of a live stream: segments, partials, endpoints."""
-
-    live = True
-
-    def __init__(self, listening: Listening) -> None:
-        self._listening = listening
-        self.state: ListenState = listening.initial_state()
-
-    @property
-    def stream(self) -> StreamState:
-        """Where the model stands."""
-        return self.state.stream
-
-    def hear(
-        self, samples: torch.Tensor, log_probs: torch.Tensor, stream: StreamState
-    ) -> list[Event]:
-        """Take a chunk; return finals and the newest partial."""
-        events, state = self._listening.take(samples, log_probs, stream, self.state)
-        partial, self.state = self._listening.partial(state)
-        return [*events, *partial]
-
-    def finish(self) -> list[Event]:
-        """Take the end; return the last final."""
-        events, self.state = self._listening.break_off(self.state)
-        return events
-
-
-class Whole:
-    """The listener of a recording: as ``Recognizer.transcribe``, without endpoints or partials."""
-
-    live = False
-
-    def __init__(self, recognizer: Recognizer) -> None:
-        self._recognizer = recognizer
-        self.stream = recognizer.initial_state()
-        self._segments = 0
-
-    def hear(
-        self,
-        samples: torch.Tensor,  # noqa: ARG002
-        log_probs: torch.Tensor,
-        stream: StreamState,
-    ) -> list[Event]:
-        """Take a chunk; return the words that are complete as a final."""
-        words, self.stream = self._recognizer.decode(log_probs, stream)
-        return self._told(words)
-
-    def finish(self) -> list[Event]:
-        """Take the end; return the last words."""
-        words, self.stream = self._recognizer.finish(self.stream)
-        end = self.stream.samples / self._recognizer.sample_rate
-        return self._told([replace(w, start=min(w.start, end), end=min(w.end, end)) for w in words])
-
-    def _told(self, words: list[Word]) -> list[Event]:
-        if not words:
-            return []
-        self._segments += 1
-        return [Event("final", self._segments - 1, words[0].start, words[-1].end, tuple(words))]
-
-
 class CallerStream:
     """One caller. Made and used on the event loop.
 
     Args:
         scheduler: whose model hears it; raises Full if it has no room.
-        listener: what is to be told of it.
+        live: whether it is told partials, and segments end where nobody speaks.
         settings: limits.
         sample_rate: of the caller's audio, in Hz.
     """
@@ -113,16 +49,17 @@ class CallerStream:
     def __init__(
         self,
         scheduler: Scheduler,
-        listener: Live | Whole,
         settings: ServeSettings,
         sample_rate: int = SAMPLE_RATE,
+        *,
+        live: bool,
     ) -> None:
         if not 4_000 <= sample_rate <= 192_000:
             raise AudioError(f"a sample rate of {sample_rate} Hz is not served: 4000 to 192000 are")
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._resampler = Resampler(sample_rate)
-        self._live = listener.live
+        self._live = live
         self._metrics = scheduler.metrics
         self._chunk = scheduler.chunk_samples
         self._heard = 0
@@ -133,10 +70,9 @@ class CallerStream:
         self._over = False
         self._error: BaseException | None = None
         self._source = scheduler.open(
-            listener,
+            live=live,
             tell=lambda events: self._call(self._take, events),
             ended=lambda error: self._call(self._end, error),
-            roomy=lambda: self._call(self._roomy.set),
         )
 
     @property
@@ -222,7 +158,9 @@ class CallerStream:
             self._events.append(replace(event, latency_ms=1000 * latency))
         if len(self._events) > MAX_EVENTS:
             self.fail(SlowReader(f"{MAX_EVENTS} events wait to be read: the stream is closed"))
-        self._changed.set()
+        if events:
+            self._changed.set()
+        self._roomy.set()
 
     def _end(self, error: BaseException | None) -> None:
         self._over = True

@@ -22,7 +22,7 @@ from ..cues import split_at_pauses
 from ..transcript import Transcript, Word
 from ..writers import WRITERS
 from .sockets import Server
-from .streams import CallerStream, Whole
+from .streams import CallerStream
 
 __all__ = ["router"]
 
@@ -60,7 +60,7 @@ async def transcriptions(
     """Transcribe a recording."""
     server: Server = request.app.state.server
     # Opened here, so that a full server refuses before anything is answered.
-    caller = CallerStream(server.scheduler, Whole(server.scheduler.recognizer), server.settings)
+    caller = CallerStream(server.scheduler, server.settings, live=False)
     server.scheduler.metrics.opened.labels("upload").inc()
     words = _transcribe(server, caller, file)
     if stream:
