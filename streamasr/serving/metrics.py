@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 __all__ = ["Metrics"]
 
@@ -14,6 +14,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = r = CollectorRegistry()
+        ProcessCollector(registry=r)  # memory, CPU time, open files
         self.streams = Gauge("streamasr_streams", "Open streams.", registry=r)
         self.refused = Counter("streamasr_refused", "Streams refused: full.", registry=r)
         self.opened = Counter("streamasr_opened", "Streams opened.", ["protocol"], registry=r)

@@ -37,7 +37,7 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 def test_a_stopped_server_tells_the_last_words(speech, live_text, sent, code):
     pcm = (speech * 32767).astype("<i2").tobytes()
     with started() as (process, address), ExitStack() as stack:
-        callers = [stack.enter_context(connect(address + "/v1/stream")) for _ in range(3)]
+        callers = [stack.enter_context(connect(address + "/v1/stream")) for _ in range(6)]
         for caller in callers:
             caller.send(json.dumps({"type": "start"}))
             caller.send(pcm)

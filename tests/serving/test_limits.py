@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import struct
+import time
 from contextlib import ExitStack, suppress
 from socket import SHUT_RDWR
 
@@ -11,11 +13,14 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.websockets import WebSocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from streamasr.serving import ServeSettings
+from streamasr.serving.scheduler import Source
 from streamasr.serving.settings import read_tokens
+from streamasr.serving.streams import CallerStream
 
 from .conftest import running
 
@@ -131,12 +136,22 @@ def test_an_upload_is_bounded(tiny_served):
 
 
 def test_callers_that_vanish_leave_nothing_behind(tiny_served):
-    for number in range(100):
+    for number in range(200):
         with connect(tiny_served.ws + "/v1/stream") as socket:
             socket.send(START)
             socket.send(b"\1\0" * (1600 + number))
-            socket.socket.shutdown(SHUT_RDWR)
+            if number % 2:
+                socket.socket.shutdown(SHUT_RDWR)
         tiny_served.wait_until_empty()
+    until = time.monotonic() + 5
+    while left := [o for o in all_objects() if isinstance(o, CallerStream | Source | WebSocket)]:
+        assert time.monotonic() < until, f"{len(left)} are left: {left[:5]}"
+        time.sleep(0.1)
+
+
+def all_objects() -> list[object]:
+    gc.collect()
+    return gc.get_objects()
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
