@@ -123,7 +123,7 @@ def main(
     recordings: list[Path],
     streams: Annotated[str, typer.Option(help="Numbers of callers to try, in turn.")] = "8,16,24",
     seconds: Annotated[float, typer.Option(help="Of each trial.")] = 30.0,
-    message_ms: Annotated[int, typer.Option(help="Of sound in a message.")] = 40,
+    message_ms: Annotated[int, typer.Option(help="Of sound in a message.")] = 100,
     decoder: Annotated[str, typer.Option(help="The server's.")] = "auto",
     address: str = "ws://127.0.0.1:2700/v1/stream",
 ) -> None:

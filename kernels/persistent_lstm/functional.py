@@ -24,6 +24,10 @@ __all__ = ["BACKENDS", "choose_backend", "lstm", "plan_for"]
 
 BACKENDS = ("auto", "triton", "torch", "reference")
 
+FEW = 64
+"""Rows times timesteps up to which ``torch.lstm``, which packs all weights anew in each call on a
+CPU, takes longer than its operations one by one."""
+
 
 def plan_for(
     weights: Sequence[LayerWeights], batch: int, *, residual: bool = False, split: bool = True
@@ -202,9 +206,31 @@ def _torch(
     return r.to(dtype), LSTMState(torch.cat(hs), torch.cat(cs))
 
 
+def _few_steps(
+    x: Tensor, weights: Sequence[LayerWeights], state: LSTMState
+) -> tuple[Tensor, LSTMState]:
+    """Do as ``torch.lstm``, an operation at a time."""
+    hs, cs = [], []
+    for w, first_h, first_c in zip(weights, state.h, state.C, strict=True):
+        h, C = first_h, first_c
+        recurrent = w.w_hh.t()
+        outputs = []
+        for gate in torch.nn.functional.linear(x, w.w_ih, w.b_ih + w.b_hh):
+            i, f, g, o = torch.addmm(gate, h, recurrent).chunk(4, dim=-1)
+            C = torch.sigmoid(f) * C + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(C)
+            outputs.append(h)
+        x = torch.stack(outputs)
+        hs.append(h)
+        cs.append(C)
+    return x, LSTMState(torch.stack(hs), torch.stack(cs))
+
+
 def _torch_stack(
     x: Tensor, weights: Sequence[LayerWeights], state: LSTMState
 ) -> tuple[Tensor, LSTMState]:
+    if x.device.type == "cpu" and 0 < x.shape[0] * x.shape[1] <= FEW:
+        return _few_steps(x, weights, state)
     flat = [tensor for layer in weights for tensor in layer]
     y, h, C = torch.lstm(
         x,

@@ -45,7 +45,10 @@ def serve(
     ] = None,
     key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="PEM.")] = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads of the model.")
+        int | None,
+        typer.Option(
+            "--threads", min=1, help="CPU threads of the model. [default: half of the CPUs]"
+        ),
     ] = None,
     batched: Annotated[
         bool, typer.Option("--batched/--one-by-one", help="All streams in one pass, or not.")
@@ -85,8 +88,8 @@ def serve(
     for path in (certificate, key):
         if path and not path.is_file():
             raise StreamasrError(f"{path}: there is no such file")
-    if threads:
-        torch.set_num_threads(threads)
+    # Threads that wait for each other would take the time of those that decode.
+    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // 2))
     settings = ServeSettings(
         max_streams=max_streams,
         tokens=read_tokens(token_file) if token_file else frozenset(),

@@ -38,7 +38,7 @@ def create_app(
     """Return the ASGI application; ``scheduling`` goes to ``Scheduler``.
 
     It runs its own recognition thread from start-up to shutdown. On shutdown, or as soon as
-    ``app.state.server.draining`` is set, open streams are told their last words.
+    ``app.state.server.drain`` is called, open streams are told their last words.
     """
     settings = settings or ServeSettings()
 
@@ -46,9 +46,9 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         metrics = Metrics()
         scheduler = Scheduler(recognizer, metrics, max_streams=settings.max_streams, **scheduling)
-        app.state.server = Server(scheduler, settings, asyncio.Event())
+        app.state.server = Server(scheduler, settings)
         yield
-        app.state.server.draining.set()
+        app.state.server.drain()
         await asyncio.to_thread(scheduler.close)
 
     app = FastAPI(
@@ -95,7 +95,7 @@ def _add_operations(app: FastAPI) -> None:
     def readyz(request: Request) -> Response:
         """Whether it takes new streams."""
         server: Server = request.app.state.server
-        if server.draining.is_set():
+        if server.draining:
             return JSONResponse({"status": "draining"}, 503)
         if len(server.scheduler) >= server.scheduler.max_streams:
             return JSONResponse({"status": "full"}, 503)

@@ -45,7 +45,7 @@ async def refuse(socket: WebSocket, reason: str) -> None:
 
 async def talk(socket: WebSocket, server: Server) -> None:
     """Serve one caller."""
-    first = await receive(socket, server.settings, server.draining)
+    first = await receive(socket, server)
     try:
         start = Start.model_validate(first)
     except ValidationError as error:
@@ -76,7 +76,7 @@ async def _hear(socket: WebSocket, server: Server, stream: CallerStream, decode:
     assert callable(decode)
     while True:
         try:
-            message = await receive(socket, server.settings, server.draining)
+            message = await receive(socket, server)
         except Draining:
             break  # what was said is still told
         if isinstance(message, bytes):

@@ -43,7 +43,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         server = self.config.app.state.server if self.started else None  # type: ignore[union-attr]
         if server is not None:
-            server.draining.set()
+            server.drain()
             log.info("stopping: %d streams are told their last words", len(server.scheduler))
             until = time.monotonic() + DRAIN_SECONDS
             while len(server.scheduler) and time.monotonic() < until:

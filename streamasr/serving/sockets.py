@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,30 @@ class Draining(StreamasrError):
 
 @dataclass
 class Server:
-    """What the routes work with. ``draining`` is set when it is about to stop."""
+    """What the routes work with. Used on the event loop."""
 
     scheduler: Scheduler
     settings: ServeSettings
-    draining: asyncio.Event
+    draining: bool = False
+    _patience: set[asyncio.Timeout] = field(default_factory=set)
+
+    def drain(self) -> None:
+        """Stop: nobody is waited for any more, and open streams are told their last words."""
+        self.draining = True
+        for patience in self._patience:
+            if not patience.expired():
+                patience.reschedule(0)
+
+    @contextmanager
+    def waiting(self, patience: asyncio.Timeout) -> Iterator[None]:
+        """Wait for a client, until ``drain`` is called."""
+        self._patience.add(patience)
+        if self.draining:
+            patience.reschedule(0)
+        try:
+            yield
+        finally:
+            self._patience.discard(patience)
 
     def stream(self, protocol: str, sample_rate: int) -> CallerStream:
         """Open a live stream; raises Full."""
@@ -52,23 +72,20 @@ class Server:
 Message = bytes | dict[str, Any]
 
 
-async def receive(socket: WebSocket, settings: ServeSettings, draining: asyncio.Event) -> Message:
+async def receive(socket: WebSocket, server: Server) -> Message:
     """Return the next message, bytes or a JSON object.
 
     Raises ProtocolError for anything else, Draining when the server stops, TimeoutError when
     nothing comes for too long, and WebSocketDisconnect.
     """
-    coming = asyncio.ensure_future(socket.receive())
-    stopping = asyncio.ensure_future(draining.wait())
     try:
-        async with asyncio.timeout(settings.idle_seconds):
-            await asyncio.wait([coming, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if not coming.done():
-            raise Draining("the server is stopping")
-        message = coming.result()
-    finally:
-        coming.cancel()
-        stopping.cancel()
+        async with asyncio.timeout(server.settings.idle_seconds) as patience:
+            with server.waiting(patience):
+                message = await socket.receive()
+    except TimeoutError:
+        if server.draining:
+            raise Draining("the server is stopping") from None
+        raise
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code", 1006))
     data: bytes | None = message.get("bytes")

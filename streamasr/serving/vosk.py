@@ -45,7 +45,7 @@ async def talk(socket: WebSocket, server: Server) -> None:
     try:
         while True:
             try:
-                message = await receive(socket, server.settings, server.draining)
+                message = await receive(socket, server)
             except Draining:
                 message = {"eof": 1}
             if isinstance(message, bytes):
