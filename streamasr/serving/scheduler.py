@@ -192,6 +192,7 @@ class Scheduler:
                 turns = [self._take(s, most) for s in self._sources.values() if self._ready(s)]
             began = time.perf_counter()
             self._pass(turns)
+            del turns  # streams that end meanwhile are not kept
             spent = time.perf_counter() - began
             self.metrics.tick_seconds.observe(spent)
             # A busy model rests as long as it works: fewer passes, with more streams in each.
