@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -63,6 +65,16 @@ def scheduler(tiny) -> Iterator[Scheduler]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def overlapping(tiny_folder, tmp_path_factory) -> Recognizer:
+    """Timesteps of 30 ms that share a frame: no chunk is a whole number of them."""
+    folder = shutil.copytree(tiny_folder, tmp_path_factory.mktemp("overlapping") / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["frontend"]["stride"] = 3
+    (folder / "config.json").write_text(json.dumps(config))
+    return Recognizer.from_pretrained(folder)
+
+
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     streams=st.lists(
@@ -77,14 +89,23 @@ def scheduler(tiny) -> Iterator[Scheduler]:
         max_size=6,
     )
 )
-def test_who_shares_a_pass_changes_nothing(tiny, scheduler, speech, streams):
-    recording = torch.tensor(speech)
+@pytest.mark.parametrize("model", ["tiny", "overlapping"])
+def test_who_shares_a_pass_changes_nothing(request, model, speech, streams):
+    recognizer = request.getfixturevalue(model)
+    with scheduling(recognizer) as scheduler:
+        talk(recognizer, scheduler, torch.tensor(speech), streams)
+
+
+def talk(
+    recognizer: Recognizer, scheduler: Scheduler, recording: torch.Tensor, streams: list
+) -> None:
+    """Let streams talk at the same time; each must be told what a listener by himself is told."""
     callers = []
     for first, length, pause, sizes, leaves in streams:
         own = recording[first : first + length]
         # Twice, with a pause between that may end a segment, or not.
         sound = torch.cat([own, torch.zeros(pause), own])
-        alone = Listener(tiny)
+        alone = Listener(recognizer)
         expected = finals_of([*alone.accept(sound.numpy()), *alone.finish()])
         callers.append((Caller(scheduler), sound, sizes, leaves, expected))
     for turn in range(1 + max(len(sound) // min(sizes) for _, sound, sizes, *_ in callers)):
