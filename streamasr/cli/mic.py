@@ -107,11 +107,12 @@ def mic(
 
         session = _Session(jsonl, quiet)
         microphone = stack.enter_context(Microphone(device, notify=session.notify))
-        session.savers = [stack.enter_context(open_saver(path)) for path in save or ()]
         interruption.stop = microphone.stop
         rate = microphone.device.sample_rate
         note(f"listening to {microphone.device.name} at {rate} Hz; Ctrl-C ends")
         recognizer = _load(model, backend, decoder, hotwords)
+        # Not before: a model that cannot be loaded shall leave no empty files.
+        session.savers = [stack.enter_context(open_saver(path)) for path in save or ()]
         config = _endpoint(silence, longest)
         session.run(recognizer, config, chunk_ms, microphone)
         if not quiet:

@@ -126,6 +126,12 @@ def test_a_mistake_is_one_line(mic, arguments, message):
     assert done.err.splitlines()[-1].startswith("streamasr: error: ")
 
 
+def test_a_model_that_cannot_be_loaded_leaves_no_file(mic, tmp_path: Path):
+    done = mic("--model", tmp_path / "absent", "--save", tmp_path / "talk.txt")
+    assert done.code == 2
+    assert not (tmp_path / "talk.txt").exists()
+
+
 def test_a_file_that_is_there_is_not_touched(mic, tmp_path: Path):
     path = tmp_path / "talk.txt"
     path.write_text("precious")

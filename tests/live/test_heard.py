@@ -148,6 +148,11 @@ def test_the_words_are_those_of_transcribe(
     expected = recognizer.transcribe(said).text
     # The silence before it and the way through two resamplers may tip a word of a weak model.
     assert count_errors([expected], [words_of(finals)]).wer <= 2 / 17
+    # What the microphone heard was saved, and says the very same words again.
+    heard, saved_rate = soundfile.read(session.recording, dtype="float32")
+    assert saved_rate == RATE
+    again = recognizer.listen(np.array_split(heard, len(heard) // 800))
+    assert [e.text for e in again if e.type == "final"] == [e["text"] for e in finals]
     schema = event_schema()
     for line in session.lines:
         jsonschema.validate(json.loads(line), schema)
@@ -156,8 +161,6 @@ def test_the_words_are_those_of_transcribe(
     assert all(0 <= e["latency_ms"] < 5_000 for e in session.events("partial", "final"))
     assert "words in 1 segment" in session.notes[-1]
     # The recording of the session is what was played, at the place where the words stand.
-    heard, saved_rate = soundfile.read(session.recording, dtype="float32")
-    assert saved_rate == RATE
     begins = int(finals[0]["start"] * RATE)
     assert np.abs(heard[begins : begins + 5 * RATE]).max() > 0.1
 
