@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-import jiwer
 import numpy as np
 import torch
 import typer
@@ -28,7 +27,7 @@ from streamasr.audio import open_audio
 from streamasr.manifest import Utterance, normalise, read_manifest
 from streamasr.pretrained import PRETRAINED
 from streamasr.samples import rechunk
-from streamasr.scoring import ErrorCounts, count_errors
+from streamasr.scoring import ErrorCounts, aligned_words, count_errors
 
 CHUNKS_MS = (80, 160, 320, 640, 0)  # 0: the whole recording at once
 SNRS_DB = (20, 10, 5)
@@ -91,23 +90,12 @@ def noises(folder: Path) -> dict[str, list[Samples]]:
     }
 
 
-def aligned(reference: str, words: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """Yield ``(kind, index in reference, index in words)`` of matched and confused words."""
-    said = normalise(reference)
-    if not said or not words:
-        return
-    for part in jiwer.process_words(said, " ".join(words)).alignments[0]:
-        if part.type in ("equal", "substitute"):
-            for k in range(part.ref_end_idx - part.ref_start_idx):
-                yield part.type, part.ref_start_idx + k, part.hyp_start_idx + k
-
-
 def confusions(references: Sequence[str], found: Sequence[Transcript]) -> list[dict[str, Any]]:
     """Return the thirty commonest pairs of a word that was said and another that was heard."""
     pairs: Counter[tuple[str, str]] = Counter()
     for reference, transcript in zip(references, found, strict=True):
         said = normalise(reference).split()
-        for kind, i, j in aligned(reference, [w.text for w in transcript.words]):
+        for kind, i, j in aligned_words(reference, [w.text for w in transcript.words]):
             if kind == "substitute":
                 pairs[said[i], transcript.words[j].text] += 1
     return [{"said": a, "heard": b, "times": n} for (a, b), n in pairs.most_common(30)]
@@ -119,7 +107,7 @@ def calibration(references: Sequence[str], found: Sequence[Transcript]) -> dict[
     for reference, transcript in zip(references, found, strict=True):
         equal = {
             j
-            for kind, _, j in aligned(reference, [w.text for w in transcript.words])
+            for kind, _, j in aligned_words(reference, [w.text for w in transcript.words])
             if kind == "equal"
         }
         confident += [word.confidence for word in transcript.words]
@@ -257,7 +245,7 @@ def main(
     truth = word_times(beam, recordings, references, model / "lexicon.txt")
     errors = []
     for times, reference, transcript in zip(truth, references, main_run, strict=True):
-        for kind, i, j in aligned(reference, [w.text for w in transcript.words]):
+        for kind, i, j in aligned_words(reference, [w.text for w in transcript.words]):
             if kind == "equal" and times:
                 word = transcript.words[j]
                 errors.append([abs(word.start - times[i][0]), abs(word.end - times[i][1])])

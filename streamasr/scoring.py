@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import jiwer
 
 from .manifest import normalise
 
-__all__ = ["ErrorCounts", "count_errors"]
+__all__ = ["ErrorCounts", "aligned_words", "count_errors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +49,17 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorC
         insertions=counts.insertions + extra,
         cer=float(jiwer.process_characters(refs, hyps).cer),
     )
+
+
+def aligned_words(reference: str, words: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    """Yield ``(kind, index in reference, index in words)`` of words that were heard, or misheard.
+
+    ``kind`` is ``"equal"`` or ``"substitute"``.
+    """
+    said = normalise(reference)
+    if not said or not words:
+        return
+    for part in jiwer.process_words(said, " ".join(words)).alignments[0]:
+        if part.type in ("equal", "substitute"):
+            for k in range(part.ref_end_idx - part.ref_start_idx):
+                yield part.type, part.ref_start_idx + k, part.hyp_start_idx + k

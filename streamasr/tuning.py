@@ -1,12 +1,13 @@
-"""The weights of the beam search that make the fewest word errors on a labelled set."""
+"""Settings of the beam search from a labelled set: the fewest word errors, honest confidence."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,9 +15,10 @@ from .decoding import BeamConfig, BeamDecoder, Lexicon
 from .decoding.beam import SETTINGS
 from .manifest import Utterance
 from .recognizer import Recognizer
-from .scoring import ErrorCounts, count_errors
+from .scoring import ErrorCounts, aligned_words, count_errors
+from .transcript import Word
 
-__all__ = ["Trial", "tune"]
+__all__ = ["Trial", "calibrated", "tune"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ def tune(
 ) -> Trial:
     """Try every pair of weights, store the best in the model folder's ``beam.json``, return it.
 
+    With it goes what makes confidence the share of words that are right, on the same utterances.
     All other settings stay as they are there. Posteriors are computed once, and each utterance is
     decoded whole: chunks do not change the words.
     """
@@ -48,24 +51,59 @@ def tune(
     heard = [*_posteriors(recognizer, utterances)]
     references = [utterance.transcript for utterance in utterances]
     best: Trial | None = None
+    words: list[list[Word]] = []
     for lm_weight, word_score in itertools.product(lm_weights, word_scores):
         config = start.model_copy(update={"lm_weight": lm_weight, "word_score": word_score})
         step_seconds = bundle.config.frontend.step_seconds
         decoder = BeamDecoder(bundle.spelling_tokens, step_seconds, lexicon, config)
-        texts = [_decode(decoder, log_probs) for log_probs in heard]
+        found = [_decode(decoder, log_probs) for log_probs in heard]
+        texts = [" ".join(word.text for word in said) for said in found]
         trial = Trial(config, count_errors(references, texts))
         report(trial)
         if best is None or trial.counts.wer < best.counts.wer:
-            best = trial
+            best, words = trial, found
     assert best is not None, "no weights to try"
+    best = replace(best, config=calibrated(best.config, references, words))
     path.write_text(best.config.model_dump_json(exclude_defaults=True) + "\n", encoding="utf-8")
     return best
 
 
-def _decode(decoder: BeamDecoder, log_probs: Tensor) -> str:
+def calibrated(
+    config: BeamConfig, references: Sequence[str], found: Sequence[Sequence[Word]]
+) -> BeamConfig:
+    """Return ``config``, which found these words, with confidence as the share of right ones.
+
+    A logistic regression of right and wrong on the log-odds (Platt 1999), by Newton's method. It
+    is drawn towards what ``config`` has by the weight of about a word, so that a few words, all of
+    them right, have an answer, too.
+    """
+    confidence, right = [], []
+    for reference, words in zip(references, found, strict=True):
+        texts = [word.text for word in words]
+        equal = {j for kind, _, j in aligned_words(reference, texts) if kind == "equal"}
+        confidence += [word.confidence for word in words]
+        right += [float(index in equal) for index in range(len(words))]
+    p = np.clip(np.array(confidence, np.float64), 1e-6, 1 - 1e-6)
+    x = np.stack([np.log(p / (1 - p)), np.ones_like(p)], axis=1)
+    prior = np.array([1.0, 0.0])
+    weights = prior
+    for _ in range(30):
+        q = 1 / (1 + np.exp(-x @ weights))
+        gradient = x.T @ (q - right) + weights - prior
+        weights = weights - np.linalg.solve((x.T * (q * (1 - q))) @ x + np.eye(2), gradient)
+    slope, offset = max(float(weights[0]), 1e-3), float(weights[1])
+    return config.model_copy(
+        update={
+            "confidence_slope": round(slope * config.confidence_slope, 4),
+            "confidence_offset": round(slope * config.confidence_offset + offset, 4),
+        }
+    )
+
+
+def _decode(decoder: BeamDecoder, log_probs: Tensor) -> list[Word]:
     words, state = decoder(log_probs, decoder.initial_state())
     last, _ = decoder.finish(state)
-    return " ".join(word.text for word in [*words, *last])
+    return [*words, *last]
 
 
 def _posteriors(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Iterator[Tensor]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.quality import aligned, calibration, confusions, mixed
+from benchmarks.quality import calibration, confusions, mixed
 from streamasr import Transcript, Word
+from streamasr.scoring import aligned_words
 
 
 def heard(*words: tuple[str, float]) -> Transcript:
@@ -31,9 +32,12 @@ def test_calibration_compares_confidence_with_the_share_of_right_words():
 
 
 def test_deleted_and_inserted_words_are_not_paired():
-    assert list(aligned("the big cat", ["the", "cat"])) == [("equal", 0, 0), ("equal", 2, 1)]
-    assert list(aligned("the cat", ["the", "big", "cat"])) == [("equal", 0, 0), ("equal", 1, 2)]
-    assert list(aligned("", ["the"])) == list(aligned("the", [])) == []
+    assert list(aligned_words("the big cat", ["the", "cat"])) == [("equal", 0, 0), ("equal", 2, 1)]
+    assert list(aligned_words("the cat", ["the", "big", "cat"])) == [
+        ("equal", 0, 0),
+        ("equal", 1, 2),
+    ]
+    assert list(aligned_words("", ["the"])) == list(aligned_words("the", [])) == []
 
 
 @pytest.mark.parametrize("snr", [0.0, 20.0])

@@ -39,7 +39,7 @@ def tune(
     ] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
-    """Choose the beam search weights with the fewest word errors; store them in beam.json."""
+    """Choose the beam search weights with the fewest word errors and calibrate confidence."""
     from ..manifest import read_manifest
     from ..tuning import tune as run
 

@@ -57,9 +57,16 @@ class BeamConfig(BaseModel):
     pause_seconds: float = Field(0.6, gt=0, description="of blanks that end a segment")
     longest_seconds: float = Field(20.0, gt=0, description="of a segment")
     blank_posterior: float = Field(0.5, gt=0, lt=1, description="above it nothing was said")
+    confidence_slope: float = Field(1.0, gt=0, description="of log-odds, see confidence()")
+    confidence_offset: float = Field(0.0, description="of log-odds, see confidence()")
     least_confidence: float = Field(
         0.0, ge=0, lt=1, description="mean of a segment's words; below it they are taken for noise"
     )
+
+    def confidence(self, posterior: float) -> float:
+        """Return how likely a word is right whose tokens have this mean posterior (Platt 1999)."""
+        odds = math.log(max(posterior, 1e-6)) - math.log(max(1 - posterior, 1e-6))
+        return 1 / (1 + math.exp(-(self.confidence_slope * odds + self.confidence_offset)))
 
 
 class _Search:
@@ -265,7 +272,7 @@ class BeamDecoder:
                             word,
                             start=(state.before + said[0][0]) * self._step_seconds,
                             end=(state.before + said[-1][0] + 1) * self._step_seconds,
-                            confidence=sum(posteriors) / len(posteriors),
+                            confidence=self._config.confidence(sum(posteriors) / len(posteriors)),
                         )
                     )
                 letters = []
