@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,7 +20,11 @@ def error(message: str) -> None:
 
 
 def note(message: str) -> None:
-    """Print a line that is neither transcript nor error."""
+    """Print a line that is neither transcript nor error; on a terminal, between words."""
+    if stderr.is_terminal:
+        message = textwrap.fill(
+            message, stderr.width, break_long_words=False, break_on_hyphens=False
+        )
     print(message, file=sys.stderr, flush=True)
 
 

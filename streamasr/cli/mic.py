@@ -109,7 +109,7 @@ def mic(
         microphone = stack.enter_context(Microphone(device, notify=session.notify))
         interruption.stop = microphone.stop
         rate = microphone.device.sample_rate
-        note(f"listening to {microphone.device.name} at {rate} Hz; Ctrl-C ends")
+        note(f"listening to {microphone.device.name} at {rate} Hz, the model loads; Ctrl-C ends")
         recognizer = _load(model, backend, decoder, hotwords)
         # Not before: a model that cannot be loaded shall leave no empty files.
         session.savers = [stack.enter_context(open_saver(path)) for path in save or ()]

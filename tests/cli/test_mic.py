@@ -74,7 +74,7 @@ def test_each_segment_is_a_line_where_there_is_no_terminal(mic):
     assert all(lines)
     assert "\x1b" not in done.out + done.err
     first, last = done.err.splitlines()
-    assert first == "listening to Desk at 48000 Hz; Ctrl-C ends"
+    assert first == "listening to Desk at 48000 Hz, the model loads; Ctrl-C ends"
     assert last.startswith("0:15 heard, ")
     assert "words in 2 segments, RTF 0." in last
 
