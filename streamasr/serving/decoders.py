@@ -142,11 +142,12 @@ class _Worker:
         self._commands.put(command)
 
     def shutdown(self) -> None:
-        """End it, once it has done what it was told."""
+        """End it, once it has done what it was told; what has died is tidied up."""
         self._commands.put(None)
         self._process.join()
         for thread in self._threads:
-            thread.join()
+            if thread is not threading.current_thread():
+                thread.join()
         self._pipe.close()
 
     def _write(self) -> None:
@@ -166,18 +167,24 @@ class _Worker:
 
 
 class InProcesses:
-    """Desks in processes. If one dies, its streams fail, and no new ones are given to it."""
+    """Desks in processes. If one dies, its streams fail, and another takes its place."""
 
     def __init__(self, processes: Processes, report: Report) -> None:
+        self._processes = processes
         self._report = report
-        self._workers = [_Worker(processes, report, self._fail) for _ in range(processes.count)]
+        self._lock = threading.Lock()
+        self._ended = False
+        self._workers = [self._start() for _ in range(processes.count)]
         self._of: dict[int, _Worker] = {}
         for worker in self._workers:
             worker.wait()
 
+    def _start(self) -> _Worker:
+        return _Worker(self._processes, self._report, self._replace)
+
     @property
     def whole(self) -> bool:
-        """Whether all processes still run."""
+        """Whether all processes run; while one is being replaced, they do not."""
         return all(worker.alive for worker in self._workers)
 
     def open(self, stream: int, *, live: bool) -> None:
@@ -189,11 +196,14 @@ class InProcesses:
 
     def hear(self, pieces: Sequence[Heard]) -> None:
         """Decode pieces."""
-        for worker in self._workers:
-            own = [heard for heard in pieces if self._of.get(heard.id) is worker]
-            if own and worker.alive:
+        shares: dict[_Worker, list[Heard]] = {}
+        for heard in pieces:
+            if (worker := self._of.get(heard.id)) is not None:
+                shares.setdefault(worker, []).append(heard)
+        for worker, own in shares.items():
+            if worker.alive:
                 worker.send(own)
-            elif own:
+            else:
                 self._refuse(heard.id for heard in own)
 
     def close(self, stream: int) -> None:
@@ -205,12 +215,31 @@ class InProcesses:
 
     def shutdown(self) -> None:
         """End the processes."""
-        for worker in self._workers:
+        with self._lock:
+            self._ended = True
+            workers = [*self._workers]
+        for worker in workers:
             worker.shutdown()
 
-    def _fail(self, worker: _Worker) -> None:
+    def _replace(self, worker: _Worker) -> None:
+        """Start another in place of a ``worker`` that has died, on the thread that noticed."""
         log.error("a decoder's process has died: its %d streams fail", len(worker.streams))
         self._refuse([*worker.streams])
+        fresh = self._start()
+        try:
+            fresh.wait()
+        except StreamasrError as error:
+            log.error("%s; restart the server", error)
+            return
+        with self._lock:
+            ended = self._ended
+            if not ended:
+                self._workers[self._workers.index(worker)] = fresh
+        if ended:
+            fresh.shutdown()
+        else:
+            worker.shutdown()
+            log.info("another decoder's process has taken its place")
 
     def _refuse(self, streams: Iterable[int]) -> None:
         for stream in streams:

@@ -174,6 +174,20 @@ def test_a_process_that_dies_takes_only_its_own_streams_along(tiny, tiny_folder,
             assert caller.error is None
             assert caller.finals == expected
         assert len(scheduler) == 0
+        # Another process takes its place.
+        deadline = time.monotonic() + 60
+        while not scheduler.whole and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert scheduler.whole
+        later = [Caller(scheduler) for _ in range(2)]
+        fresh = scheduler._decoders._workers[0]  # type: ignore[attr-defined]
+        assert fresh is not victim
+        assert later[0].source.id in fresh.streams
+        for caller in later:
+            caller.source.put(torch.tensor(speech))
+            caller.source.end()
+            assert caller.over.wait(20)
+            assert caller.finals == expected
 
 
 def test_a_pass_that_fails_ends_its_streams_and_no_others(tiny, scheduler, speech, monkeypatch):
