@@ -37,6 +37,10 @@ class Piece:
     start: float
     end: float
 
+    def own_seconds(self, heard: float) -> float:
+        """Return how much of the recording it owns, where its samples last ``heard`` seconds."""
+        return min(self.end, self.offset + heard) - self.start
+
 
 def cut_at_pauses(blocks: Iterable[NDArray[np.float32]], sample_rate: int) -> Iterator[Piece]:
     """Yield the pieces of a recording, in order, whatever blocks it comes in.

@@ -105,8 +105,9 @@ def _serve(pipe: Connection, settings: Settings) -> None:
         while True:
             while not worker.busy or pipe.poll():
                 worker.add(pipe.recv())
-            if outcomes := worker.step():
-                pipe.send(outcomes)
+            outcomes = worker.step()
+            if news := [*worker.advances(), *outcomes]:
+                pipe.send(news)
     except StreamasrError as error:
         pipe.send(error)
     except (EOFError, OSError):
@@ -137,7 +138,8 @@ class OwnPool(Pool["Worker"]):
         (worker,) = handles
         news, self._news = self._news, []
         if not news and worker.busy:
-            news = [worker.step()]
+            outcomes = worker.step()
+            news = [[*worker.advances(), *outcomes]]
         return [(worker, reply) for reply in news]
 
     def stop(self, handles: Sequence[Worker]) -> None:

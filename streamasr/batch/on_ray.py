@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import ModelError, StreamasrError
 from .pool import Lost, Pool, Reply
-from .tasks import About, Outcome, Settings, Task
+from .tasks import About, Advance, Outcome, Settings, Task
 from .work import Worker
 
 __all__ = ["INSTALL", "RayPool"]
@@ -35,13 +35,15 @@ class _Actor:
             return str(error)
         return self._worker.about
 
-    def work(self, tasks: list[Task]) -> list[Outcome]:
-        """Take more to do and work until something is done."""
+    def work(self, tasks: list[Task]) -> list[Outcome | Advance]:
+        """Take more to do and work until there is something to tell."""
         assert self._worker is not None
         self._worker.add(tasks)
         while self._worker.busy:
-            if outcomes := self._worker.step():
-                return outcomes
+            outcomes = self._worker.step()
+            news: list[Outcome | Advance] = [*self._worker.advances(), *outcomes]
+            if news:
+                return news
         return []
 
 
@@ -107,7 +109,7 @@ class RayPool(Pool[_Remote]):
                 replies.append((handle, ModelError(reply)))
                 continue
             if not isinstance(reply, About):
-                handle.in_hand -= len(reply)
+                handle.in_hand -= sum(isinstance(item, Outcome) for item in reply)
                 if handle.in_hand:
                     self._call(handle)  # it goes on while we write
             replies.append((handle, reply))

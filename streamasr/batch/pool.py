@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from ..errors import StreamasrError
-from .tasks import About, Outcome, Settings, Task
+from .tasks import About, Advance, Outcome, Settings, Task
 
 __all__ = ["Lost", "Pool", "Reply"]
 
@@ -28,7 +28,7 @@ class Lost:
     reason: str
 
 
-Reply = About | Sequence[Outcome] | StreamasrError | Lost
+Reply = About | Sequence[Outcome | Advance] | StreamasrError | Lost
 
 
 @dataclass
@@ -43,6 +43,8 @@ class _Hand(Generic[H]):
 class Pool(ABC, Generic[H]):
     """Workers that do the same job; an engine says how to start, ask and hear them.
 
+    ``under_way`` is what has been done of recordings in pieces, by their task's id.
+
     Raises StreamasrError where a worker cannot begin.
     """
 
@@ -51,6 +53,8 @@ class Pool(ABC, Generic[H]):
         self.about: About | None = None
         self._hands: list[_Hand[H]] = []
         self._tries: dict[int, int] = {}
+        self.under_way: dict[int, Advance] = {}
+        self._parts: dict[int, _Parts] = {}
         self._waiting: deque[Task] = deque()
         self._again: deque[Task] = deque()
         self.workers = workers
@@ -89,7 +93,6 @@ class Pool(ABC, Generic[H]):
         self._waiting = deque(tasks)
         open_tasks = len(tasks)
         serial = max((task.id for task in tasks), default=0)
-        parts: dict[int, _Parts] = {}
         while open_tasks:
             self._hand_out()
             outcomes = []
@@ -98,11 +101,12 @@ class Pool(ABC, Generic[H]):
                     pieces = _Parts(outcome.task, self.workers)
                     for index in range(self.workers):
                         serial += 1
-                        parts[serial] = pieces
+                        self._parts[serial] = pieces
                         part = Task(serial, outcome.task.path, index, self.workers)
                         self._waiting.appendleft(part)
-                elif outcome.task.id in parts:
-                    if whole := parts.pop(outcome.task.id).add(outcome):
+                elif outcome.task.id in self._parts:
+                    if whole := self._parts.pop(outcome.task.id).add(outcome):
+                        self.under_way.pop(whole.task.id, None)
                         outcomes.append(whole)
                 else:
                     outcomes.append(outcome)
@@ -140,10 +144,21 @@ class Pool(ABC, Generic[H]):
             elif isinstance(reply, Lost):
                 yield from self._lost(hand, reply)
             else:
-                for outcome in reply:
+                for news in reply:
+                    if isinstance(news, Advance):
+                        self._note(news)
                     # A task that was done again elsewhere may be heard of twice.
-                    if hand.tasks.pop(outcome.task.id, None):
-                        yield outcome
+                    elif hand.tasks.pop(news.task.id, None):
+                        yield news
+
+    def _note(self, advance: Advance) -> None:
+        if (parts := self._parts.get(advance.task.id)) is not None:
+            before = self.under_way.get(parts.task.id, Advance(parts.task, 0.0, 0.0))
+            # A part that was lost with its worker counts twice: no more than all can be done.
+            share = min(1.0, before.share + advance.share)
+            self.under_way[parts.task.id] = Advance(
+                parts.task, before.seconds + advance.seconds, share
+            )
 
     def _lost(self, hand: _Hand[H], lost: Lost) -> Iterator[Outcome]:
         if not hand.ready:

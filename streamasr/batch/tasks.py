@@ -10,7 +10,7 @@ from ..transcript import Transcript
 if TYPE_CHECKING:
     from ..decoding import Hotword
 
-__all__ = ["ROWS", "About", "Outcome", "Settings", "Task"]
+__all__ = ["ROWS", "About", "Advance", "Outcome", "Settings", "Task"]
 
 ROWS = 16
 """Streams that advance together: more make a step no cheaper on a CPU."""
@@ -58,6 +58,18 @@ class Outcome:
     transcript: Transcript | None = None
     problem: str | None = None
     long: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """How much of a recording in pieces has been done since the last one of these.
+
+    ``share`` is that of the whole recording, 0 where nobody knows how long it is.
+    """
+
+    task: Task
+    seconds: float
+    share: float
 
 
 @dataclass(frozen=True, slots=True)

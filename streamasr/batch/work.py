@@ -25,7 +25,7 @@ from ..recognizer import Recognizer
 from ..samples import rechunk
 from ..transcript import Transcript, Word
 from .helpers import Helpers, ahead
-from .tasks import About, Outcome, Settings, Task
+from .tasks import About, Advance, Outcome, Settings, Task
 
 __all__ = ["Worker", "load"]
 
@@ -42,7 +42,11 @@ class _TooLong(Exception):
 
 @dataclass
 class _Open:
-    """A recording that is being heard: its audio so far, and the words of the pieces done."""
+    """A recording that is being heard: its audio so far, and the words of the pieces done.
+
+    ``duration`` is what the file says of itself; ``news`` are the seconds in pieces that were done
+    since somebody asked.
+    """
 
     task: Task
     rows: Iterator[tuple[Piece | None, Iterator[Tensor]]]
@@ -53,6 +57,8 @@ class _Open:
     active: int = 0
     words: list[Word] = field(default_factory=list)
     whole: Transcript | None = None
+    duration: float | None = None
+    news: float = 0.0
 
     def take(self, piece: Piece | None, transcript: Transcript) -> None:
         """Keep what was found in a row: all there is, or a piece of it."""
@@ -61,6 +67,7 @@ class _Open:
             self.whole = transcript
         else:
             self.words += own_words(piece, transcript.words)
+            self.news += piece.own_seconds(transcript.duration)
 
 
 class Worker:
@@ -131,6 +138,16 @@ class Worker:
         self._open = [opened for opened in self._open if opened not in ended]
         return [self._outcome(opened) for opened in ended]
 
+    def advances(self) -> list[Advance]:
+        """Return how far recordings in pieces have come since the last call."""
+        found = []
+        for opened in self._open:
+            if opened.news:
+                share = opened.news / opened.duration if opened.duration else 0.0
+                found.append(Advance(opened.task, opened.news, share))
+                opened.news = 0.0
+        return found
+
     @property
     def _room(self) -> bool:
         """Whether a row may join: a batch may be full, and helpers may be far behind."""
@@ -200,6 +217,7 @@ class Worker:
         """Yield a recording's samples; what breaks it off is noted."""
         try:
             with open_audio(opened.task.path) as audio:
+                opened.duration = audio.duration
                 stated(audio.duration)
                 for block in audio.blocks():
                     opened.samples += len(block)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from . import console
 
 if TYPE_CHECKING:
     from ..batch.pool import Pool
-    from ..batch.tasks import Outcome, Settings, Task
+    from ..batch.tasks import Advance, Outcome, Settings, Task
     from ..decoding import Hotword
     from ..transcript import Transcript
 
@@ -88,7 +88,7 @@ def _to_folder(
             retry_failed=request.retry_failed,
         )
         planned = dict(enumerate(by_size(job.todo)))
-        with _Progress(request, len(planned), sum(p.entry.size for p in planned.values())) as bar:
+        with _Progress(request, [max(0, item.entry.size) for item in planned.values()]) as bar:
             tasks = [_task(number, item.input) for number, item in planned.items()]
             for outcome in _outcomes(request, tasks, bar):
                 item = planned[outcome.task.id]
@@ -109,7 +109,7 @@ def _to_stdout(request: Request, inputs: Sequence[Input], problems: list[str]) -
     about = _about(request)
     ended: dict[int, Outcome] = {}
     following = 0
-    with _Progress(request, len(inputs), len(inputs)) as bar:
+    with _Progress(request, [1] * len(inputs)) as bar:
         tasks = [_task(number, item) for number, item in enumerate(inputs)]
         for outcome in _outcomes(request, tasks, bar):
             ended[outcome.task.id] = outcome
@@ -156,7 +156,7 @@ def _outcomes(request: Request, tasks: Sequence[Task], bar: _Progress) -> Iterat
         bar.start(f"{pool.workers} worker{'s' * (pool.workers != 1)}, decoder {about.decoder}")
         for outcomes in pool.run(tasks):
             yield from outcomes or ()
-            bar.refresh()
+            bar.refresh(pool.under_way.values())
     finally:
         pool.close()
 
@@ -211,11 +211,13 @@ def _is_small(tasks: Sequence[Task]) -> bool:
 
 @dataclass
 class _Progress:
-    """How far a job is: a bar on a terminal, a line now and then elsewhere."""
+    """How far a job is: a bar on a terminal, a line now and then elsewhere.
+
+    ``sizes`` of the recordings, by their task's id, in any unit: what counts is their share.
+    """
 
     request: Request
-    files: int
-    size: int
+    sizes: Sequence[int]
     done: int = 0
     size_done: int = 0
     failed: int = 0
@@ -224,6 +226,8 @@ class _Progress:
     _created: float = field(default_factory=time.perf_counter)
     _began: float = 0.0
     _logged: float = 0.0
+    _audio_ahead: float = 0.0
+    _size_ahead: float = 0.0
 
     def __enter__(self) -> Self:
         self._bar = Progress(
@@ -236,7 +240,7 @@ class _Progress:
             redirect_stderr=False,
             disable=self.request.quiet or not console.stderr.is_terminal,
         )
-        self._task = self._bar.add_task("starting", total=max(1, self.size))
+        self._task = self._bar.add_task("starting", total=max(1, sum(self.sizes)))
         return self
 
     def __exit__(
@@ -260,20 +264,27 @@ class _Progress:
         self.failed += failed
         self.audio += transcript.duration if transcript else 0.0
 
-    def refresh(self) -> None:
-        """Show where the job stands."""
+    def refresh(self, under_way: Iterable[Advance]) -> None:
+        """Show where the job stands, with recordings that are done in part."""
+        self._audio_ahead = self._size_ahead = 0.0
+        for advance in under_way:
+            self._audio_ahead += advance.seconds
+            self._size_ahead += advance.share * self.sizes[advance.task.id]
         if self._bar.disable:
             now = time.perf_counter()
             if not self.request.quiet and now - self._logged >= _LOG_SECONDS:
                 self._logged = now
                 console.note(self._line())
         else:
-            self._bar.update(self._task, completed=self.size_done, description=self._line())
+            self._bar.update(
+                self._task, completed=self.size_done + self._size_ahead, description=self._line()
+            )
 
     def summary(self) -> str:
         """Return what the job came to, in a line."""
+        files = len(self.sizes)
         line = (
-            f"{self.done - self.failed} of {self.files} file{'s' * (self.files != 1)}, "
+            f"{self.done - self.failed} of {files} file{'s' * (files != 1)}, "
             f"{self.audio:.1f} s of audio in {self._seconds:.1f} s (RTFx {self._rtfx:.1f})"
         )
         if self._began:
@@ -286,13 +297,13 @@ class _Progress:
 
     @property
     def _rtfx(self) -> float:
-        return self.audio / self._seconds if self._seconds else 0.0
+        audio = self.audio + self._audio_ahead
+        return audio / self._seconds if self._seconds else 0.0
 
     def _line(self) -> str:
-        line = (
-            f"{self.done} of {self.files} files, {self.audio / 3600:.2f} h, RTFx {self._rtfx:.0f}"
-        )
-        if self.size_done:
-            left = round(self._seconds * (self.size - self.size_done) / self.size_done)
+        hours = (self.audio + self._audio_ahead) / 3600
+        line = f"{self.done} of {len(self.sizes)} files, {hours:.2f} h, RTFx {self._rtfx:.0f}"
+        if size_done := self.size_done + self._size_ahead:
+            left = round(self._seconds * (sum(self.sizes) - size_done) / size_done)
             line += f", {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
         return line + (f", {self.failed} failed" if self.failed else "")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr import AudioError, Word
+from streamasr.batch.local import OwnPool
 from streamasr.batch.tasks import Settings, Task
 from streamasr.batch.work import Worker
 from streamasr.manifest import read_manifest
@@ -113,6 +114,40 @@ def test_shares_put_together_are_the_whole(tiny, long_file):
     key = [(w.text, w.start) for w in words]
     assert key == [(w.text, w.start) for w in whole.transcript.words]
     assert len(key) > 20
+
+
+def test_pieces_tell_how_far_they_are(tiny, long_file):
+    """What is told adds up to the recording, though pieces overlap."""
+    worker = Worker(Settings(rows=1), tiny)
+    worker.add([Task(i, str(long_file), i, 2) for i in range(2)])
+    news, outcomes = [], []
+    while worker.busy:
+        outcomes += worker.step()
+        news += worker.advances()
+    duration = outcomes[0].transcript.duration
+    ended = soundfile.info(long_file).duration
+    assert duration == pytest.approx(ended)
+    assert {advance.task.id for advance in news} == {0, 1}
+    assert max(advance.seconds for advance in news) <= LONGEST + AFTER
+    # What ends with its task may go untold.
+    assert 0.6 * ended < sum(advance.seconds for advance in news) <= ended + 1e-6
+    for advance in news:
+        assert advance.share == pytest.approx(advance.seconds / ended)
+
+
+def test_a_long_recording_is_counted_while_it_is_under_way(tiny_folder, long_file):
+    pool = OwnPool(Settings(model=str(tiny_folder), long_seconds=60, rows=1))
+    seen, outcomes = [], []
+    try:
+        pool.open()
+        for found in pool.run([Task(7, str(long_file))]):
+            seen += [pool.under_way[7].seconds] if pool.under_way else []
+            outcomes += found or []
+    finally:
+        pool.close()
+    assert seen == sorted(seen)
+    assert 0 < seen[0] < seen[-1] <= outcomes[0].transcript.duration
+    assert pool.under_way == {}
 
 
 def test_a_long_recording_asks_for_pieces(tiny, long_file):
