@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from numpy.typing import ArrayLike
@@ -17,17 +17,7 @@ from persistent_lstm import LSTMError, LSTMState, choose_backend
 
 from .audio import open_audio
 from .batching import step
-from .decoding import (
-    BeamDecoder,
-    BeamMissing,
-    BeamState,
-    Decoder,
-    GreedyDecoder,
-    GreedyState,
-    Hotword,
-    has_beam,
-    load_beam,
-)
+from .decoding import BeamDecoder, BeamState, GreedyState, Hotword, choose_decoder
 from .errors import AudioError, ModelError
 from .frontend import Frontend, FrontendState
 from .model import AcousticModel, Bundle, load_bundle
@@ -96,49 +86,6 @@ def _placed(model: AcousticModel, device: torch.device, backend: str) -> Acousti
     return model
 
 
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """A decoder, why it was taken, and the part of the log-posteriors that it reads."""
-
-    name: str
-    reason: str
-    decoder: Decoder[Any]
-    part: slice
-
-
-def _decoder_of(
-    bundle: Bundle, name: str, hotwords: Sequence[Hotword] = (), nbest: int = 1
-) -> _Chosen:
-    if nbest < 1:
-        raise ModelError(f"nbest must be at least 1, not {nbest}")
-    step_seconds = bundle.config.frontend.step_seconds
-
-    def greedy(reason: str) -> _Chosen:
-        part = slice(0, len(bundle.tokens))
-        return _Chosen("greedy", reason, GreedyDecoder(bundle.tokens, step_seconds), part)
-
-    def beam(reason: str) -> _Chosen:
-        decoder = load_beam(
-            bundle.folder, bundle.spelling_tokens, step_seconds, hotwords=hotwords, nbest=nbest
-        )
-        return _Chosen("beam", reason, decoder, bundle.spelling_part)
-
-    if name == "beam" or (name == "auto" and (hotwords or nbest > 1)):
-        return beam("asked for")
-    if name == "greedy":
-        if hotwords or nbest > 1:
-            raise ModelError("hotwords and nbest need the beam search: --decoder beam")
-        return greedy("asked for")
-    if name != "auto":
-        raise ModelError(f"unknown decoder {name!r}: choose auto, greedy or beam")
-    if not has_beam(bundle.folder):
-        return greedy("the model has no language model")
-    try:
-        return beam("the model's language model")
-    except BeamMissing as error:
-        return greedy(str(error))
-
-
 class Recognizer:
     """A loaded model. Immutable, so threads may share one; each caller has a ``Stream``."""
 
@@ -164,7 +111,7 @@ class Recognizer:
         self.sample_rate = bundle.config.frontend.sample_rate
         self.fingerprint = bundle.fingerprint
         self._frontend = Frontend(bundle.config.frontend)
-        chosen = _decoder_of(bundle, decoder, hotwords, nbest)
+        chosen = choose_decoder(bundle, decoder, hotwords, nbest)
         self.decoder, self.decoder_reason = chosen.name, chosen.reason
         self._decoder, self._part = chosen.decoder, chosen.part
         self.unusable_hotwords: Sequence[tuple[Hotword, str]] = (

@@ -1,7 +1,8 @@
 """From posteriors to words."""
 
 from .base import Decoder
-from .beam import BeamConfig, BeamDecoder, BeamMissing, BeamState, has_beam, load_beam
+from .beam import BeamConfig, BeamDecoder, BeamState, load_beam
+from .choice import Chosen, choose_decoder
 from .greedy import GreedyDecoder, GreedyState
 from .hotwords import Hotword, read_hotwords
 from .lexicon import Lexicon
@@ -9,14 +10,14 @@ from .lexicon import Lexicon
 __all__ = [
     "BeamConfig",
     "BeamDecoder",
-    "BeamMissing",
     "BeamState",
+    "Chosen",
     "Decoder",
     "GreedyDecoder",
     "GreedyState",
     "Hotword",
     "Lexicon",
-    "has_beam",
+    "choose_decoder",
     "load_beam",
     "read_hotwords",
 ]

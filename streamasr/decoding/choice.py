@@ -1,0 +1,63 @@
+"""Which decoder reads a model's log-posteriors, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ModelError
+from ..model import Bundle
+from .base import Decoder
+from .beam import BeamMissing, has_beam, load_beam
+from .greedy import GreedyDecoder
+from .hotwords import Hotword
+
+__all__ = ["Chosen", "choose_decoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A decoder, why it was taken, and the part of the log-posteriors that it reads."""
+
+    name: str
+    reason: str
+    decoder: Decoder[Any]
+    part: slice
+
+
+def choose_decoder(
+    bundle: Bundle, name: str, hotwords: Sequence[Hotword] = (), nbest: int = 1
+) -> Chosen:
+    """Return the decoder of this ``name`` for a model; raises ModelError where it has none.
+
+    ``auto`` is the beam search where the model has what it needs.
+    """
+    if nbest < 1:
+        raise ModelError(f"nbest must be at least 1, not {nbest}")
+    step_seconds = bundle.config.frontend.step_seconds
+
+    def greedy(reason: str) -> Chosen:
+        part = slice(0, len(bundle.tokens))
+        return Chosen("greedy", reason, GreedyDecoder(bundle.tokens, step_seconds), part)
+
+    def beam(reason: str) -> Chosen:
+        decoder = load_beam(
+            bundle.folder, bundle.spelling_tokens, step_seconds, hotwords=hotwords, nbest=nbest
+        )
+        return Chosen("beam", reason, decoder, bundle.spelling_part)
+
+    if name == "beam" or (name == "auto" and (hotwords or nbest > 1)):
+        return beam("asked for")
+    if name == "greedy":
+        if hotwords or nbest > 1:
+            raise ModelError("hotwords and nbest need the beam search: --decoder beam")
+        return greedy("asked for")
+    if name != "auto":
+        raise ModelError(f"unknown decoder {name!r}: choose auto, greedy or beam")
+    if not has_beam(bundle.folder):
+        return greedy("the model has no language model")
+    try:
+        return beam("the model's language model")
+    except BeamMissing as error:
+        return greedy(str(error))
