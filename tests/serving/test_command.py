@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,10 +34,12 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_stopped_server_tells_the_last_words(speech, live_text, sent, code):
+@pytest.mark.parametrize(
+    ("sent", "code", "decoders"), [(signal.SIGTERM, 0, "2"), (signal.SIGINT, 130, "0")]
+)
+def test_a_stopped_server_tells_the_last_words(speech, live_text, sent, code, decoders):
     pcm = (speech * 32767).astype("<i2").tobytes()
-    with started() as (process, address), ExitStack() as stack:
+    with started("--decoders", decoders) as (process, address), ExitStack() as stack:
         callers = [stack.enter_context(connect(address + "/v1/stream")) for _ in range(6)]
         for caller in callers:
             caller.send(json.dumps({"type": "start"}))
@@ -47,7 +50,17 @@ def test_a_stopped_server_tells_the_last_words(speech, live_text, sent, code):
             events = [json.loads(message) for message in caller]
             assert [e["text"] for e in events if e["type"] == "final"] == [live_text]
             assert events[-1]["type"] == "done"
+            assert caller.close_code == 1001
         assert process.wait(timeout=15) == code
+
+
+def test_a_second_signal_stops_at_once(tiny_folder: Path):
+    """Processes that decode are not waited for."""
+    with started("--model", str(tiny_folder), "--decoders", "1") as (process, _):
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        assert process.wait(timeout=5) == 130
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +76,7 @@ def live_text(recognizer, speech) -> str:
         (["--token-file", "none"], "none: the tokens cannot be read"),
         (["--tls-key", "key.pem"], "--tls-certificate and --tls-key go together"),
         (["--tls-key", "key.pem", "--tls-certificate", "a"], "a: there is no such file"),
+        (["--tls-key", __file__, "--tls-certificate", __file__], "not a certificate and its key"),
     ],
 )
 def test_a_mistake_is_one_line(tiny_folder: Path, arguments, reason):
