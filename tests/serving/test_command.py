@@ -34,12 +34,10 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-@pytest.mark.parametrize(
-    ("sent", "code", "decoders"), [(signal.SIGTERM, 0, "2"), (signal.SIGINT, 130, "0")]
-)
-def test_a_stopped_server_tells_the_last_words(speech, live_text, sent, code, decoders):
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_stopped_server_tells_the_last_words(speech, live_text, sent, code):
     pcm = (speech * 32767).astype("<i2").tobytes()
-    with started("--decoders", decoders) as (process, address), ExitStack() as stack:
+    with started() as (process, address), ExitStack() as stack:
         callers = [stack.enter_context(connect(address + "/v1/stream")) for _ in range(6)]
         for caller in callers:
             caller.send(json.dumps({"type": "start"}))
