@@ -69,12 +69,10 @@ def serve(
 ) -> None:
     """Serve live callers and uploads: WebSockets, OpenAI's transcriptions, and a page at /."""
     try:
-        import uvicorn
-
         from ..serving import ServeSettings, create_app
         from ..serving.decoders import Processes
         from ..serving.logs import log_to_stderr
-        from ..serving.running import run
+        from ..serving.running import configure, run
         from ..serving.settings import read_tokens
     except ImportError as error:
         raise StreamasrError(f"serving needs {error.name}: {INSTALL}") from error
@@ -108,21 +106,8 @@ def serve(
     )
     processes = Processes(decoders, again) if decoders else None
     app = create_app(recognizer, settings, batched=batched, decoders=processes)
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        ws_max_size=settings.max_message_bytes,
-        # A slow reader's answers wait in its stream's own, bounded queue.
-        ws_max_queue=4,
-        # Sound hardly shrinks.
-        ws_per_message_deflate=False,
-        timeout_graceful_shutdown=15,
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
-        log_config=None,
-        access_log=False,
-        server_header=False,
+    config = configure(
+        app, settings, host=host, port=port, ssl_certfile=certificate, ssl_keyfile=key
     )
     log_to_stderr()
     if run(config):

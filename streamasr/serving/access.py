@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import hmac
-from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .problems import problem
 from .settings import ServeSettings
 
-__all__ = ["SUBPROTOCOL", "may_enter", "may_open"]
+__all__ = ["SUBPROTOCOL", "Gate", "may_enter", "may_open"]
 
 SUBPROTOCOL = "streamasr"
 _BEARER = "bearer."
+_OPEN = ("/", "/healthz", "/readyz")
+
+
+class Gate:
+    """ASGI middleware: answers 401 to requests without a token; the page and health are open."""
+
+    def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on who may enter; WebSockets are asked where they are served."""
+        if scope["type"] == "http":
+            path = scope["path"]
+            is_open = path in _OPEN or path.startswith("/page/")
+            if not is_open and not may_enter(HTTPConnection(scope), self._settings):
+                reason = "this server asks for a token: Authorization: Bearer TOKEN"
+                refusal = problem(401, reason, {"WWW-Authenticate": "Bearer"})
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 def may_enter(connection: HTTPConnection, settings: ServeSettings) -> bool:
@@ -40,4 +62,4 @@ def may_open(connection: HTTPConnection, settings: ServeSettings) -> bool:
     origin = connection.headers.get("origin")
     if origin is None or origin in settings.origins:
         return True
-    return urlsplit(origin).netloc == connection.headers.get("host")
+    return origin.partition("://")[2] == connection.headers.get("host")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,17 @@ from .. import __version__
 from ..errors import StreamasrError
 from ..recognizer import Recognizer
 from . import events_socket, uploads, vosk
-from .access import may_enter
+from .access import Gate
 from .limits import BodyLimit
 from .metrics import Metrics
-from .problems import problem
-from .scheduler import Full, Scheduler
+from .problems import problem, reason_of
+from .scheduler import Failed, Full, Scheduler
 from .settings import ServeSettings
 from .sockets import Server, serve_socket
 
 __all__ = ["create_app"]
 
 PAGE = Path(__file__).parent / "page"
-_OPEN = ("/", "/healthz", "/readyz")
 
 
 def create_app(
@@ -59,22 +58,12 @@ def create_app(
         lifespan=lifespan,
     )
     app.add_middleware(BodyLimit, most_bytes=settings.max_upload_bytes)
+    app.add_middleware(Gate, settings=settings)
     app.include_router(uploads.router)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     _add_operations(app)
     _add_sockets(app)
     _add_errors(app)
-
-    @app.middleware("http")
-    async def check_token(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        path = request.url.path
-        if path in _OPEN or path.startswith("/page/") or may_enter(request, settings):
-            return await call_next(request)
-        reason = "this server asks for a token: Authorization: Bearer TOKEN"
-        return problem(401, reason, {"WWW-Authenticate": "Bearer"})
-
     return app
 
 
@@ -85,10 +74,10 @@ def _add_operations(app: FastAPI) -> None:
 
     @app.get("/healthz", response_model=None)
     def healthz(request: Request) -> Response:
-        """Whether it works; if not, it should be started anew."""
+        """Whether all of it works. What has died is replaced; if that takes long, start anew."""
         server: Server = request.app.state.server
         if not server.scheduler.whole:
-            return JSONResponse({"status": "a part of it has died"}, 503)
+            return JSONResponse({"status": "a part of it has died and is not yet replaced"}, 503)
         return JSONResponse({"status": "ok"})
 
     @app.get("/readyz", response_model=None)
@@ -123,11 +112,14 @@ def _add_errors(app: FastAPI) -> None:
     async def full(_request: Request, error: Full) -> JSONResponse:
         return problem(503, str(error), {"Retry-After": "1"})
 
+    @app.exception_handler(Failed)
+    async def failed(_request: Request, error: Failed) -> JSONResponse:
+        return problem(500, str(error))
+
     @app.exception_handler(StreamasrError)
     async def mistake(_request: Request, error: StreamasrError) -> JSONResponse:
         return problem(400, str(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        return problem(400, f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}")
+        return problem(400, reason_of(error.errors()))

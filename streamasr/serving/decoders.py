@@ -5,6 +5,7 @@ A stream stays with one process for life, so that its decoder need not move.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import multiprocessing
 import queue
@@ -26,6 +27,12 @@ from .logs import log_to_stderr
 __all__ = ["Decoders", "InProcesses", "InThread", "Processes"]
 
 log = logging.getLogger("streamasr.serving")
+
+RETRY_SECONDS = 5.0
+"""Between two attempts at a process that does not start."""
+
+SHUTDOWN_SECONDS = 5.0
+"""How long a process may go on with what it was told when the server ends."""
 
 Command = tuple[str, int, bool] | list[Heard]
 Report = Callable[[Told], None]
@@ -82,7 +89,10 @@ class InThread:
         self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
         self._thread.start()
 
-    whole = True
+    @property
+    def whole(self) -> bool:
+        """Whether the thread still runs."""
+        return self._thread.is_alive()
 
     def open(self, stream: int, *, live: bool) -> None:
         """Begin a stream."""
@@ -121,34 +131,36 @@ class _Worker:
         self._report, self._lost = report, lost
         # Whoever has something for a process does not wait until it listens.
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._begun = threading.Event()
         self.streams: set[int] = set()
+        self.ready = False
         self.alive = True
-        self._threads = [
-            threading.Thread(target=run, name=name, daemon=True)
-            for run, name in ((self._write, "to-decoder"), (self._read, "from-decoder"))
-        ]
+        self._writer = threading.Thread(target=self._write, name="to-decoder", daemon=True)
+        self._reader = threading.Thread(target=self._read, name="from-decoder", daemon=True)
+        self._writer.start()
+        self._reader.start()
 
     def wait(self) -> None:
         """Wait until it has loaded its recognizer; raises StreamasrError if it cannot."""
-        try:
-            self._pipe.recv()
-        except EOFError as error:
-            raise StreamasrError("a process that shall decode did not start") from error
-        for thread in self._threads:
-            thread.start()
+        self._begun.wait()
+        if not self.ready:
+            raise StreamasrError("a process that shall decode did not start: its log says why")
 
     def send(self, command: Command) -> None:
         """Tell it something; what a process that has died would hear is dropped."""
         self._commands.put(command)
 
     def shutdown(self) -> None:
-        """End it, once it has done what it was told; what has died is tidied up."""
+        """End it, once it has done what it was told, or when that takes too long."""
         self._commands.put(None)
-        self._process.join()
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join()
-        self._pipe.close()
+        self._reader.join(SHUTDOWN_SECONDS)
+        self.kill()
+        self._reader.join()
+        self._writer.join()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
 
     def _write(self) -> None:
         command: Command | None = []
@@ -158,48 +170,63 @@ class _Worker:
                 self._pipe.send(command)
 
     def _read(self) -> None:
+        ended = False
         with suppress(EOFError, OSError):
+            self.ready = self._pipe.recv()
+            self._begun.set()
             while (told := self._pipe.recv()) is not None:
                 self._report(told)
-            return
-        self.alive = False
-        self._lost(self)
+            ended = True
+            self.kill()  # it has told all, and would take its time to free what it holds
+        self._process.join()
+        self._begun.set()
+        if not ended:
+            self._commands.put(None)  # its writer ends, too
+            self._lost(self)
 
 
 class InProcesses:
-    """Desks in processes. If one dies, its streams fail, and another takes its place."""
+    """Desks in processes. If one dies, its streams fail, and another takes its place.
+
+    Streams that are given to one that has yet to load its recognizer wait for it.
+    """
 
     def __init__(self, processes: Processes, report: Report) -> None:
         self._processes = processes
         self._report = report
         self._lock = threading.Lock()
-        self._ended = False
-        self._workers = [self._start() for _ in range(processes.count)]
+        self._closing = threading.Event()
         self._of: dict[int, _Worker] = {}
-        for worker in self._workers:
-            worker.wait()
-
-    def _start(self) -> _Worker:
-        return _Worker(self._processes, self._report, self._replace)
+        # At its end Python sends such processes SIGTERM, which these ignore, and waits for them.
+        atexit.register(self._kill)
+        self._workers = [self._begin() for _ in range(processes.count)]
+        try:
+            for worker in self._workers:
+                worker.wait()
+        except StreamasrError:
+            self.shutdown()
+            raise
 
     @property
     def whole(self) -> bool:
-        """Whether all processes run; while one is being replaced, they do not."""
-        return all(worker.alive for worker in self._workers)
+        """Whether all processes run, and have loaded what they need."""
+        return all(worker.ready for worker in self._workers)
 
     def open(self, stream: int, *, live: bool) -> None:
         """Begin a stream, where the fewest are."""
-        worker = min(self._workers, key=lambda w: (not w.alive, len(w.streams)))
-        worker.streams.add(stream)
-        self._of[stream] = worker
+        with self._lock:
+            worker = min(self._workers, key=lambda w: (not w.ready, not w.alive, len(w.streams)))
+            worker.streams.add(stream)
+            self._of[stream] = worker
         worker.send(("open", stream, live))
 
     def hear(self, pieces: Sequence[Heard]) -> None:
         """Decode pieces."""
         shares: dict[_Worker, list[Heard]] = {}
-        for heard in pieces:
-            if (worker := self._of.get(heard.id)) is not None:
-                shares.setdefault(worker, []).append(heard)
+        with self._lock:
+            for heard in pieces:
+                if (worker := self._of.get(heard.id)) is not None:
+                    shares.setdefault(worker, []).append(heard)
         for worker, own in shares.items():
             if worker.alive:
                 worker.send(own)
@@ -208,38 +235,45 @@ class InProcesses:
 
     def close(self, stream: int) -> None:
         """Forget a stream."""
-        worker = self._of.pop(stream, None)
-        if worker is not None:
+        with self._lock:
+            worker = self._of.pop(stream, None)
+            if worker is None:
+                return
             worker.streams.discard(stream)
-            worker.send(("close", stream, False))
+        worker.send(("close", stream, False))
 
     def shutdown(self) -> None:
         """End the processes."""
         with self._lock:
-            self._ended = True
-            workers = [*self._workers]
-        for worker in workers:
+            self._closing.set()
+        for worker in self._workers:
             worker.shutdown()
+        atexit.unregister(self._kill)
+
+    def _kill(self) -> None:
+        with self._lock:
+            self._closing.set()
+        for worker in self._workers:
+            worker.kill()
+
+    def _begin(self) -> _Worker:
+        return _Worker(self._processes, self._report, self._replace)
 
     def _replace(self, worker: _Worker) -> None:
-        """Start another in place of a ``worker`` that has died, on the thread that noticed."""
-        log.error("a decoder's process has died: its %d streams fail", len(worker.streams))
-        self._refuse([*worker.streams])
-        fresh = self._start()
-        try:
-            fresh.wait()
-        except StreamasrError as error:
-            log.error("%s; restart the server", error)
+        """Let the streams of a process that has died fail, and begin another; on its thread."""
+        with self._lock:
+            loaded, worker.ready, worker.alive = worker.ready, False, False
+            streams = [*worker.streams]
+        if self._closing.is_set():
+            return
+        log.error("a decoder's process has died: its %d streams fail", len(streams))
+        self._refuse(streams)
+        # What keeps one from loading its recognizer may pass, or may not.
+        if not loaded and self._closing.wait(RETRY_SECONDS):
             return
         with self._lock:
-            ended = self._ended
-            if not ended:
-                self._workers[self._workers.index(worker)] = fresh
-        if ended:
-            fresh.shutdown()
-        else:
-            worker.shutdown()
-            log.info("another decoder's process has taken its place")
+            if not self._closing.is_set():
+                self._workers[self._workers.index(worker)] = self._begin()
 
     def _refuse(self, streams: Iterable[int]) -> None:
         for stream in streams:

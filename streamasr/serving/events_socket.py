@@ -9,6 +9,8 @@ The server sends one JSON object a message: events (``events.schema.json``), ``{
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -16,7 +18,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocket
 
-from .sockets import Draining, ProtocolError, Server, pcm16, receive
+from .problems import reason_of
+from .sockets import Draining, ProtocolError, Server, pcm16, receive, send
 from .streams import CallerStream
 
 __all__ = ["refuse", "talk"]
@@ -40,25 +43,24 @@ def _pcm32(data: bytes) -> NDArray[np.float32]:
 
 async def refuse(socket: WebSocket, reason: str) -> None:
     """Say why the stream is closed."""
-    await socket.send_json({"type": "error", "message": reason})
+    await socket.send_text(json.dumps({"type": "error", "message": reason}))
 
 
 async def talk(socket: WebSocket, server: Server) -> None:
     """Serve one caller."""
     first = await receive(socket, server)
+    if isinstance(first, bytes):
+        raise ProtocolError("the first message must be a start, not audio")
     try:
         start = Start.model_validate(first)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise ProtocolError(
-            f"the first message must be a start: {where} {problem['msg']}"
-        ) from error
+        reason = reason_of(error.errors())
+        raise ProtocolError(f"the first message must be a start: {reason}") from error
     stream = server.stream("events", start.sample_rate)
     decode = pcm16 if start.format == "pcm_s16le" else _pcm32
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_send(socket, stream))
+            group.create_task(_tell(socket, server, stream))
             group.create_task(_hear(socket, server, stream, decode))
     except* Exception as errors:
         raise errors.exceptions[0] from None
@@ -66,14 +68,18 @@ async def talk(socket: WebSocket, server: Server) -> None:
         stream.leave()
 
 
-async def _send(socket: WebSocket, stream: CallerStream) -> None:
+async def _tell(socket: WebSocket, server: Server, stream: CallerStream) -> None:
     async for event in stream.events():
-        await socket.send_text(event.to_json())
-    await socket.send_json({"type": "done"})
+        await send(socket, server, event.to_json())
+    await send(socket, server, json.dumps({"type": "done"}))
 
 
-async def _hear(socket: WebSocket, server: Server, stream: CallerStream, decode: object) -> None:
-    assert callable(decode)
+async def _hear(
+    socket: WebSocket,
+    server: Server,
+    stream: CallerStream,
+    decode: Callable[[bytes], NDArray[np.float32]],
+) -> None:
     while True:
         try:
             message = await receive(socket, server)

@@ -20,6 +20,9 @@ class Metrics:
         self.opened = Counter("streamasr_opened", "Streams opened.", ["protocol"], registry=r)
         self.errors = Counter("streamasr_errors", "Streams ended early.", ["reason"], registry=r)
         self.audio_seconds = Counter("streamasr_audio_seconds", "Audio heard.", registry=r)
+        self.waiting_seconds = Gauge(
+            "streamasr_waiting_seconds", "Audio that the model has yet to hear.", registry=r
+        )
         self.tick_seconds = Histogram(
             "streamasr_tick_seconds",
             "A pass of the model over all streams with audio.",

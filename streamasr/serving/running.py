@@ -9,12 +9,15 @@ import socket
 import sys
 import time
 from types import FrameType
+from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from ..errors import StreamasrError
+from .settings import ServeSettings
 
-__all__ = ["DRAIN_SECONDS", "run"]
+__all__ = ["DRAIN_SECONDS", "configure", "run"]
 
 DRAIN_SECONDS = 10.0
 """How long the last words of open streams may take after SIGTERM."""
@@ -44,18 +47,43 @@ class _Server(uvicorn.Server):
         server = self.config.app.state.server if self.started else None  # type: ignore[union-attr]
         if server is not None:
             server.drain()
-            log.info("stopping: %d streams are told their last words", len(server.scheduler))
+            log.info("stopping: %d callers are told their last words", server.talks)
             until = time.monotonic() + DRAIN_SECONDS
-            while len(server.scheduler) and time.monotonic() < until:
+            while server.talks and time.monotonic() < until and not self.force_exit:
                 await asyncio.sleep(0.02)
         await super().shutdown(sockets)
+
+
+def configure(app: FastAPI, settings: ServeSettings, **options: Any) -> uvicorn.Config:
+    """Return what uvicorn must know beside its other ``options``: host, port, certificates."""
+    return uvicorn.Config(
+        app,
+        # It reads a message at a time: who sends too fast is held back by the connection.
+        ws="websockets-sansio",
+        ws_max_size=settings.max_message_bytes,
+        # Sound hardly shrinks.
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=15,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        **options,
+    )
 
 
 def run(config: uvicorn.Config) -> bool:
     """Serve until SIGTERM or Ctrl-C; return whether it was the latter.
 
-    Raises StreamasrError if the address cannot be had.
+    Raises StreamasrError if the address cannot be had, or the certificate and its key, or if the
+    server does not start.
     """
+    try:
+        config.load()
+    except OSError as error:
+        reason = "not a certificate and its key, both PEM"
+        raise StreamasrError(
+            f"{config.ssl_certfile}, {config.ssl_keyfile}: {reason} ({error})"
+        ) from error
     try:
         bound = config.bind_socket()
     except SystemExit as error:
@@ -63,5 +91,8 @@ def run(config: uvicorn.Config) -> bool:
             f"{config.host}:{config.port} cannot be listened on: choose another --host or --port"
         ) from error
     server = _Server(config)
-    server.run([bound])
+    try:
+        server.run([bound])
+    except SystemExit as error:
+        raise StreamasrError("the server did not start: its log says why") from error
     return server.interrupted

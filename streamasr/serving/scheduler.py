@@ -25,7 +25,7 @@ from .decoders import Decoders, InProcesses, InThread, Processes
 from .desk import Heard, Kind, Told
 from .metrics import Metrics
 
-__all__ = ["Full", "Scheduler", "Source"]
+__all__ = ["Failed", "Full", "Scheduler", "Source"]
 
 log = logging.getLogger("streamasr.serving")
 
@@ -36,6 +36,9 @@ class Full(StreamasrError):
 
 class Failed(Exception):
     """Recognition failed, for no fault of the caller's."""
+
+    def __init__(self) -> None:
+        super().__init__("recognition failed, and the server's log says why: begin anew")
 
 
 @dataclass(eq=False)
@@ -63,11 +66,12 @@ class Source:
 
     @property
     def busy(self) -> bool:
-        """Whether a chunk is on its way."""
-        return self._busy or self._again is not None
+        """Whether something is on its way that is yet to be told."""
+        with self._scheduler.changed:
+            return self._busy or self._again is not None
 
     def put(self, samples: torch.Tensor) -> None:
-        """Append ``samples (n,)``, float32 at the model's rate. Never waits: see ``roomy``."""
+        """Append ``samples (n,)``, float32 at the model's rate; never waits."""
         with self._scheduler.changed:
             if not self._end and not self._gone and len(samples):
                 self._waiting.append(samples)
@@ -112,7 +116,7 @@ class Scheduler:
         self.metrics = metrics
         self.max_streams = max_streams
         self.changed = threading.Condition()
-        self.chunk_samples = self._chunk = recognizer.chunk_samples(chunk_ms)
+        self.chunk_samples = recognizer.chunk_samples(chunk_ms)
         self._most = recognizer.chunk_samples(4 * chunk_ms)
         self._tick = tick_seconds
         self._batched = batched
@@ -123,6 +127,7 @@ class Scheduler:
         self._decoders: Decoders = (
             InProcesses(decoders, self._told) if decoders else InThread(recognizer, self._told)
         )
+        metrics.waiting_seconds.set_function(self._waiting_seconds)
         self._thread = threading.Thread(target=self._run, name="recognition", daemon=True)
         self._thread.start()
 
@@ -142,7 +147,7 @@ class Scheduler:
 
         Args:
             live: with partials, and segments that end where nobody speaks.
-            tell: called whenever a chunk has been heard, with what is to be told.
+            tell: called whenever a chunk has been heard, with what is to be told; must not wait.
             ended: called once, after the last words were told, with an error if one ended it.
         """
         with self.changed:
@@ -169,6 +174,11 @@ class Scheduler:
     def __len__(self) -> int:
         with self.changed:
             return len(self._sources)
+
+    def _waiting_seconds(self) -> float:
+        with self.changed:
+            waiting = sum(source._samples for source in self._sources.values())
+        return waiting / self.recognizer.sample_rate
 
     def close(self) -> None:
         """Stop after the current pass; streams that are still open are told nothing more."""
@@ -201,7 +211,7 @@ class Scheduler:
 
     def _ready(self, source: Source) -> bool:
         return not source._busy and (
-            source._again is not None or source._samples >= self._chunk or source._end
+            source._again is not None or source._samples >= self.chunk_samples or source._end
         )
 
     def _take(self, source: Source, most: int) -> _Turn:
@@ -271,18 +281,18 @@ class Scheduler:
             source = self._sources.get(told.id)
             if source is None:
                 return
+            if not told.failed:
+                source.tell(told.events)
             if not told.last:
                 source._busy = False
                 if told.again is not None:
                     source._again = torch.from_numpy(told.again)
                 self.changed.notify()
-        if not told.failed:
-            source.tell(told.events)
-        if told.last:
-            self.forget(source)
-            if told.failed:
-                self.metrics.errors.labels("internal").inc()
-            source.ended(Failed("recognition failed") if told.failed else None)
+                return
+        self.forget(source)
+        if told.failed:
+            self.metrics.errors.labels("internal").inc()
+        source.ended(Failed() if told.failed else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,18 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import StreamasrError
 from .access import SUBPROTOCOL, may_enter, may_open
-from .scheduler import Full, Scheduler
+from .scheduler import Failed, Full, Scheduler
 from .settings import ServeSettings
 from .streams import CallerStream, SlowReader
 
-__all__ = ["Draining", "ProtocolError", "Server", "pcm16", "serve_socket"]
+__all__ = ["Draining", "ProtocolError", "Server", "pcm16", "receive", "send", "serve_socket"]
 
 log = logging.getLogger("streamasr.serving")
 
-POLICY, TOO_BIG, INTERNAL, TRY_LATER, AWAY = 1008, 1009, 1011, 1013, 1001
+NORMAL, AWAY, POLICY, INTERNAL, TRY_LATER = 1000, 1001, 1008, 1011, 1013
+
+FAREWELL_SECONDS = 5.0
+"""How long a client may take to read why its stream is closed."""
 
 
 class ProtocolError(StreamasrError):
@@ -42,6 +45,8 @@ class Server:
     scheduler: Scheduler
     settings: ServeSettings
     draining: bool = False
+    talks: int = 0
+    """WebSockets whose client has yet to be told all."""
     _patience: set[asyncio.Timeout] = field(default_factory=set)
 
     def drain(self) -> None:
@@ -100,6 +105,16 @@ async def receive(socket: WebSocket, server: Server) -> Message:
     return value
 
 
+async def send(socket: WebSocket, server: Server, message: str) -> None:
+    """Send a text message; raises SlowReader if the client does not read."""
+    seconds = server.settings.idle_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            await socket.send_text(message)
+    except TimeoutError:
+        raise SlowReader(f"nothing was read for {seconds:g} s: the stream is closed") from None
+
+
 def pcm16(data: bytes) -> NDArray[np.float32]:
     """Return samples ``(n,)`` of 16-bit little-endian PCM; raises ProtocolError."""
     if len(data) % 2:
@@ -114,36 +129,51 @@ async def serve_socket(
     refuse: Callable[[WebSocket, str], Awaitable[None]],
 ) -> None:
     """Let a client in, if it may, and run ``talk``; what goes wrong is told by ``refuse``."""
-    offered = [part.strip() for part in socket.headers.get("sec-websocket-protocol", "").split(",")]
-    settings, errors = server.settings, server.scheduler.metrics.errors
-    if not may_enter(socket, settings) or not may_open(socket, settings):
-        errors.labels("access").inc()
+    if not may_enter(socket, server.settings) or not may_open(socket, server.settings):
+        server.scheduler.metrics.errors.labels("access").inc()
         await socket.close(POLICY)  # before it is accepted: HTTP 403
         return
+    offered = [part.strip() for part in socket.headers.get("sec-websocket-protocol", "").split(",")]
     await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    code, reason, label = 1000, "", ""
+    server.talks += 1
+    try:
+        code, reason = await _outcome(socket, server, talk)
+        async with asyncio.timeout(FAREWELL_SECONDS):
+            if reason:
+                await refuse(socket, reason)
+            # A close frame has room for 123 bytes.
+            await socket.close(code, reason.encode()[:123].decode(errors="ignore"))
+    except (RuntimeError, WebSocketDisconnect, TimeoutError):
+        pass  # the client has left first, or does not read
+    finally:
+        server.talks -= 1
+
+
+async def _outcome(
+    socket: WebSocket, server: Server, talk: Callable[[WebSocket, Server], Awaitable[None]]
+) -> tuple[int, str]:
+    """Run ``talk``; return the code to close with, and the reason if something went wrong."""
+    code, reason, label = NORMAL, "", ""
     try:
         await talk(socket, server)
+        code = AWAY if server.draining else NORMAL
     except WebSocketDisconnect:
-        errors.labels("disconnect").inc()
-        return
+        label = "disconnect"
     except Full as error:
         code, reason, label = TRY_LATER, str(error), "full"
     except Draining as error:
         code, reason, label = AWAY, str(error), "draining"
     except TimeoutError:
-        reason = f"no audio for {settings.idle_seconds:g} s: the stream is closed"
+        reason = f"no audio for {server.settings.idle_seconds:g} s: the stream is closed"
         code, label = POLICY, "idle"
-    except (ProtocolError, SlowReader, StreamasrError) as error:
+    except StreamasrError as error:
         code, reason, label = POLICY, str(error), "protocol"
+    except Failed as error:  # counted and logged where it happened
+        code, reason = INTERNAL, str(error)
     except Exception:
         log.exception("a stream failed")
-        code, reason, label = INTERNAL, "the server failed; its log says why", "internal"
+        code, reason = INTERNAL, "the server failed, and its log says why: begin anew"
+        label = "internal"
     if label:
-        errors.labels(label).inc()
-    try:
-        if reason:
-            await refuse(socket, reason)
-        await socket.close(code, reason[:120])
-    except (RuntimeError, WebSocketDisconnect):
-        pass  # the client has left first
+        server.scheduler.metrics.errors.labels(label).inc()
+    return code, reason

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -54,8 +55,6 @@ class CallerStream:
         *,
         live: bool,
     ) -> None:
-        if not 4_000 <= sample_rate <= 192_000:
-            raise AudioError(f"a sample rate of {sample_rate} Hz is not served: 4000 to 192000 are")
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._resampler = Resampler(sample_rate)
@@ -76,6 +75,11 @@ class CallerStream:
         )
 
     @property
+    def over(self) -> bool:
+        """Whether it has ended, or was left."""
+        return self._over
+
+    @property
     def seconds(self) -> float:
         """Audio received so far."""
         return self._heard / SAMPLE_RATE
@@ -83,7 +87,8 @@ class CallerStream:
     async def accept(self, samples: NDArray[np.float32]) -> None:
         """Hear ``samples (n,)``; waits while too much is waiting already.
 
-        Raises AudioError for NaN and infinity, and for more audio than a stream may have.
+        Raises AudioError for NaN and infinity, and for more audio than a stream may have; and what
+        ended the stream early, if something did.
         """
         most = self._settings.max_stream_seconds
         if self.seconds + len(samples) / self._resampler.source_rate > most:
@@ -105,6 +110,8 @@ class CallerStream:
         ):
             self._roomy.clear()
             await self._roomy.wait()
+        if self._error is not None:
+            raise self._error
 
     def end(self) -> None:
         """Say that nothing follows."""
@@ -114,8 +121,8 @@ class CallerStream:
         self._source.end()
 
     def leave(self) -> None:
-        """Forget it all at once."""
-        self._over = True
+        """Forget it all at once; whoever waits for room or for events waits no more."""
+        self._end(None)
         self._source.leave()
 
     def fail(self, error: BaseException) -> None:
@@ -141,10 +148,9 @@ class CallerStream:
             self._changed.clear()
             await self._changed.wait()
 
-    def _call(self, function: object, *values: object) -> None:
-        # The loop may have closed while a decoder was at work.
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(function, *values)  # type: ignore[arg-type]
+    def _call(self, function: Callable[..., None], *values: object) -> None:
+        with suppress(RuntimeError):  # the loop has closed while a decoder was at work
+            self._loop.call_soon_threadsafe(function, *values)
 
     def _take(self, events: list[Event]) -> None:
         now = time.monotonic() - self._clock
@@ -157,13 +163,13 @@ class CallerStream:
                 self._events.pop()
             self._events.append(replace(event, latency_ms=1000 * latency))
         if len(self._events) > MAX_EVENTS:
-            self.fail(SlowReader(f"{MAX_EVENTS} events wait to be read: the stream is closed"))
+            self.fail(SlowReader(f"{MAX_EVENTS} events wait to be read: read faster"))
         if events:
             self._changed.set()
         self._roomy.set()
 
     def _end(self, error: BaseException | None) -> None:
         self._over = True
-        self._error = error
+        self._error = self._error or error
         self._changed.set()
         self._roomy.set()

@@ -11,16 +11,19 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from ..audio import open_audio
+from ..audio.audiofile import one_line
 from ..cues import split_at_pauses
+from ..errors import AudioError, StreamasrError
 from ..transcript import Transcript, Word
 from ..writers import WRITERS
+from .problems import body_of
+from .scheduler import Failed
 from .sockets import Server
 from .streams import CallerStream
 
@@ -28,6 +31,8 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/v1")
 MODEL = "streamasr"
+CLIENT_LEFT = 499
+"""Nobody reads it: the status that proxies log."""
 
 
 class ResponseFormat(StrEnum):
@@ -66,8 +71,12 @@ async def transcriptions(
     if stream:
         first = await anext(words, None)  # an unreadable file is an error, not an event
         return StreamingResponse(_server_sent(first, words), media_type="text/event-stream")
+    found: list[Word] = []
     async with aclosing(words):
-        found = [word async for some in words for word in some]
+        async for some in words:
+            found += some
+            if await request.is_disconnected():
+                return Response(status_code=CLIENT_LEFT)  # and its recording is heard no further
     transcript = Transcript(tuple(found), caller.seconds)
     if response_format is ResponseFormat.json:
         return JSONResponse({"text": transcript.text})
@@ -83,17 +92,19 @@ async def _transcribe(
     """Yield words as they become final; raises AudioError for what is no recording."""
     began = time.perf_counter()
     try:
-        with tempfile.NamedTemporaryFile(suffix=Path(file.filename or "").suffix[:16]) as copy:
+        with tempfile.NamedTemporaryFile() as copy:
             while piece := await file.read(2**20):
                 copy.write(piece)
             copy.flush()
-            feeding = asyncio.create_task(_feed(caller, copy.name))
+            name = one_line(file.filename or "the recording")
+            feeding = asyncio.create_task(_feed(caller, copy.name, name))
             try:
                 async for event in caller.events():
                     yield [*event.words]
-                await feeding
             finally:
-                feeding.cancel()
+                caller.leave()
+                # Its thread may be reading, and must not be cut off: it reads a block at most.
+                await asyncio.wait([feeding])
     finally:
         caller.leave()
     if caller.seconds:
@@ -101,16 +112,20 @@ async def _transcribe(
         server.scheduler.metrics.upload_rtf.observe(rtf)
 
 
-async def _feed(caller: CallerStream, path: str) -> None:
+async def _feed(caller: CallerStream, path: str, name: str) -> None:
+    """Let ``caller`` hear a recording; errors call it by the ``name`` that its sender knows."""
     try:
         with await asyncio.to_thread(open_audio, path) as audio:
             blocks = audio.blocks()
             while (block := await asyncio.to_thread(next, blocks, None)) is not None:
                 await caller.accept(block)
-    except BaseException as error:
+                if caller.over:
+                    return
+        caller.end()
+    except StreamasrError as error:
+        caller.fail(AudioError(str(error).replace(path, name)))
+    except Exception as error:
         caller.fail(error)
-        raise
-    caller.end()
 
 
 async def _server_sent(
@@ -128,8 +143,13 @@ async def _server_sent(
 
     if first is not None:
         yield delta(first)
-        async for some in words:
-            yield delta(some)
+        try:
+            async for some in words:
+                yield delta(some)
+        except (StreamasrError, Failed) as error:
+            status = 500 if isinstance(error, Failed) else 400
+            yield f"data: {json.dumps(body_of(status, str(error)))}\n\n"
+            return
     yield event("transcript.text.done", text=" ".join(said))
 
 

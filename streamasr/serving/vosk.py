@@ -16,7 +16,8 @@ from starlette.websockets import WebSocket
 
 from ..events import Event
 from ..transcript import Word
-from .sockets import Draining, ProtocolError, Server, pcm16, receive
+from .problems import reason_of
+from .sockets import Draining, ProtocolError, Server, pcm16, receive, send
 from .streams import CallerStream
 
 __all__ = ["refuse", "talk"]
@@ -57,14 +58,15 @@ async def talk(socket: WebSocket, server: Server) -> None:
                     shown = events[-1].text if events[-1].type == "partial" else ""
                 found = _words(events)
                 answer = json.dumps({"partial": shown}, ensure_ascii=False)
-                await socket.send_text(_result(found, words=config.words) if found else answer)
+                answer = _result(found, words=config.words) if found else answer
+                await send(socket, server, answer)
             elif "config" in message:
                 if stream is not None:
                     raise ProtocolError("config must come before the audio")
                 config = _config(message["config"])
             elif "eof" in message:
                 rest = [] if stream is None else await _rest(stream)
-                await socket.send_text(_result(_words(rest), words=config.words))
+                await send(socket, server, _result(_words(rest), words=config.words))
                 return
             else:
                 raise ProtocolError('a text message is {"config": {...}} or {"eof": 1}')
@@ -77,9 +79,7 @@ def _config(value: Any) -> Config:
     try:
         return Config.model_validate(value)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise ProtocolError(f"config: {where} {problem['msg']}") from error
+        raise ProtocolError(f"config: {reason_of(error.errors())}") from error
 
 
 async def _rest(stream: CallerStream) -> list[Event]:

@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import uvicorn
 
 from streamasr import Recognizer
 from streamasr.serving import ServeSettings, create_app
+from streamasr.serving.running import configure
 from streamasr.serving.sockets import Server
 
 
@@ -32,15 +34,12 @@ class Running:
 
 
 @contextmanager
-def running(recognizer: Recognizer, settings: ServeSettings | None = None) -> Iterator[Running]:
-    app = create_app(recognizer, settings, tick_seconds=0.01)
-    config = uvicorn.Config(
-        app,
-        port=0,
-        log_level="error",
-        ws_max_size=(settings or ServeSettings()).max_message_bytes,
-        ws="websockets-sansio",
-    )
+def running(
+    recognizer: Recognizer, settings: ServeSettings | None = None, **scheduling: Any
+) -> Iterator[Running]:
+    settings = settings or ServeSettings()
+    app = create_app(recognizer, settings, tick_seconds=0.01, **scheduling)
+    config = configure(app, settings, port=0, log_level="error")
     server = uvicorn.Server(config)
     bound = config.bind_socket()
     thread = threading.Thread(target=server.run, args=([bound],))

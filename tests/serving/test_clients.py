@@ -167,7 +167,7 @@ def test_the_openai_client_gets_words_as_they_come(client, samples_folder, expec
 def test_what_is_no_recording_is_one_line(client, tmp_path):
     (tmp_path / "notes.wav").write_text("this is no sound")
     for stream in (False, True):
-        with pytest.raises(openai.BadRequestError, match=r"no audio|cannot|not"):
+        with pytest.raises(openai.BadRequestError, match=r"notes\.wav: \w"):
             client.audio.transcriptions.create(
                 model="any", file=tmp_path / "notes.wav", stream=stream
             )

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -47,7 +48,17 @@ def test_a_stopped_server_tells_the_last_words(speech, live_text, sent, code):
             events = [json.loads(message) for message in caller]
             assert [e["text"] for e in events if e["type"] == "final"] == [live_text]
             assert events[-1]["type"] == "done"
+            assert caller.close_code == 1001
         assert process.wait(timeout=15) == code
+
+
+def test_a_second_signal_stops_at_once(tiny_folder: Path):
+    """Processes that decode are not waited for."""
+    with started("--model", str(tiny_folder), "--decoders", "1") as (process, _):
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        assert process.wait(timeout=5) == 130
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +74,7 @@ def live_text(recognizer, speech) -> str:
         (["--token-file", "none"], "none: the tokens cannot be read"),
         (["--tls-key", "key.pem"], "--tls-certificate and --tls-key go together"),
         (["--tls-key", "key.pem", "--tls-certificate", "a"], "a: there is no such file"),
+        (["--tls-key", __file__, "--tls-certificate", __file__], "not a certificate and its key"),
     ],
 )
 def test_a_mistake_is_one_line(tiny_folder: Path, arguments, reason):

@@ -56,6 +56,8 @@ def conversation(address: str, messages: list) -> tuple[list, int]:
         ([START, START], 1008, "binary messages"),
         ([START.replace("}", ', "format": "pcm_f32le"}'), NAN], 1008, "sample 1 "),
         ([START, b"\0" * 300_000], 1009, ""),
+        (['{"type": "start", "' + "ü" * 100 + '": 1}'], 1008, "Extra inputs"),
+        (['{"type": "start", "\\ud800": 1}'], 1008, "must be a start"),
         ([START, *[b"\0" * 160_000] * 5], 1008, "a stream may be 20 s long"),
     ],
 )
@@ -70,6 +72,18 @@ def test_a_mistake_closes_the_stream_with_a_reason(tiny_served, messages, code, 
         other.send(b"\0\0" * 1600)
         other.send('{"type": "end"}')
         assert json.loads([*other][-1]) == {"type": "done"}
+    tiny_served.wait_until_empty()
+
+
+def test_a_frame_of_100_mb_is_refused_before_it_is_sent(tiny_served):
+    with connect(tiny_served.ws + "/v1/stream") as socket:
+        socket.send(START)
+        header = b"\x82\xff" + (100_000_000).to_bytes(8, "big") + b"mask"
+        socket.socket.sendall(header + b"\0" * 1000)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=5)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
     tiny_served.wait_until_empty()
 
 
@@ -88,6 +102,7 @@ def test_a_silent_client_is_let_go(tiny_served, messages):
         (['{"config": {"sample_rate": "many"}}'], "config: sample_rate"),
         ([b"\0" * 3], "no 16-bit samples"),
         ([b"\0" * 2, '{"config": {}}'], "config must come before"),
+        (['{"config": 1}'], "config: Input should be"),
     ],
 )
 def test_vosk_clients_are_told_what_was_wrong(tiny_served, messages, reason):
@@ -104,7 +119,7 @@ def test_no_more_streams_than_allowed(tiny_served):
             socket.send(START)
             socket.send(b"\0\0" * 1600)
         while len(tiny_served.server.scheduler) < 4:
-            pass
+            time.sleep(0.01)
         answers, closed = conversation(tiny_served.ws + "/v1/stream", [START])
         assert closed == 1013
         assert "4 streams are open" in json.loads(answers[-1])["message"]
@@ -208,7 +223,12 @@ def test_only_those_who_show_a_token_come_in(tiny, tmp_path):
 
 def test_pages_of_others_may_not_connect(tiny):
     with running(tiny, ServeSettings(origins=frozenset({"https://friend.example"}))) as server:
-        for origin in ("https://evil.example", "null", "https://127.0.0.1.evil.example"):
+        for origin in (
+            "https://evil.example",
+            "null",
+            "https://127.0.0.1.evil.example",
+            "http://[",
+        ):
             with pytest.raises(InvalidStatus, match="403"):
                 connect(server.ws + "/v1/stream", origin=origin)
         for origin in ("https://friend.example", server.http, None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamasr import Recognizer
+from streamasr.errors import StreamasrError
 from streamasr.events import Event
 from streamasr.listening import Listener
 from streamasr.serving.decoders import Processes
@@ -163,11 +165,19 @@ def test_a_process_that_dies_takes_only_its_own_streams_along(tiny, tiny_folder,
         os.kill(victim._process.pid, signal.SIGKILL)
         for caller in callers[::2]:
             assert caller.over.wait(10)
-            assert caller.error is not None
+            assert "recognition failed" in str(caller.error)
         assert not scheduler.whole
-        newcomer = Caller(scheduler)
-        newcomer.source.put(torch.tensor(speech[:20_000]))
-        for caller in (callers[1], callers[3], newcomer):
+        newcomers = [Caller(scheduler)]
+        until = time.monotonic() + 30
+        while not scheduler.whole:
+            assert time.monotonic() < until, "no process took its place"
+            time.sleep(0.05)
+        newcomers.append(Caller(scheduler))
+        heir = scheduler._decoders._workers[0]  # type: ignore[attr-defined]
+        assert heir.streams == {newcomers[1].source.id}
+        for newcomer in newcomers:
+            newcomer.source.put(torch.tensor(speech[:20_000]))
+        for caller in (callers[1], callers[3], *newcomers):
             caller.source.put(torch.tensor(speech[20_000:]))
             caller.source.end()
             assert caller.over.wait(20)
@@ -188,6 +198,16 @@ def test_a_process_that_dies_takes_only_its_own_streams_along(tiny, tiny_folder,
             caller.source.end()
             assert caller.over.wait(20)
             assert caller.finals == expected
+
+
+def test_a_process_that_cannot_start_is_an_error(tiny, tmp_path):
+    load = partial(Recognizer.from_pretrained, tmp_path / "nowhere")
+    with (
+        pytest.raises(StreamasrError, match="did not start"),
+        scheduling(tiny, decoders=Processes(2, load)),
+    ):
+        pass
+    assert multiprocessing.active_children() == []
 
 
 def test_a_pass_that_fails_ends_its_streams_and_no_others(tiny, scheduler, speech, monkeypatch):

@@ -12,6 +12,7 @@ let clock = 0;
 let offset = 0; // of this recording in the transcript: a second one follows the first
 
 function say(text, alarm = false) {
+  if ($("status").textContent === text) return; // or a screen reader would say it again and again
   $("status").textContent = text;
   $("status").classList.toggle("alarm", alarm);
 }
@@ -29,7 +30,6 @@ function addFinal(event) {
 function takeEvent(event) {
   if (event.type === "partial") transcript.showPartial(event.text);
   if (event.type === "final") addFinal(event);
-  if (event.type === "gap") transcript.addNote(`(${event.seconds.toFixed(1)} s were lost)`);
   if (event.type === "error") say(event.message, true);
   // A final waits for the silence that ends it; how quick the words are, partials tell.
   if (event.type === "partial" && event.text) $("latency").textContent = `${Math.round(event.latency_ms)} ms`;
@@ -89,7 +89,7 @@ async function stop() {
 }
 
 async function open(file) {
-  if (!file || microphone) return;
+  if (!file || microphone || $("talk").disabled) return; // one at a time
   $("upload").hidden = false;
   $("talk").disabled = true;
   say(`Sending ${file.name}.`);

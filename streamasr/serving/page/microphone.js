@@ -10,6 +10,7 @@ const REASONS = {
 };
 
 const CLOSED = {
+  1001: "The server is stopping: start again in a moment.",
   1008: "The server refused this page: check the token under Access.",
   1013: "The server is full: try again later.",
 };

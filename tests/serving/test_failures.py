@@ -1,0 +1,186 @@
+"""What fails, is too slow, or leaves: everybody is told, and the server goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import SimpleNamespace
+
+import httpx
+import numpy as np
+import openai
+import pytest
+import soundfile
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from streamasr import Recognizer
+from streamasr.events import Event
+from streamasr.serving import ServeSettings
+from streamasr.serving.decoders import Processes
+from streamasr.serving.metrics import Metrics
+from streamasr.serving.scheduler import Scheduler
+from streamasr.serving.sockets import Server, send
+from streamasr.serving.streams import MAX_EVENTS, CallerStream, SlowReader
+
+from .conftest import Running, running
+
+START = json.dumps({"type": "start"})
+
+
+def wav_of(samples: np.ndarray) -> io.BytesIO:
+    found = io.BytesIO()
+    soundfile.write(found, samples, 16_000, format="wav", subtype="PCM_16")
+    found.name = "talk.wav"
+    found.seek(0)
+    return found
+
+
+def last_words(socket: ClientConnection) -> tuple[dict, int]:
+    """Return the last message, and the code that the server closed with."""
+    answer = {}
+    with suppress(ConnectionClosed):
+        while True:
+            answer = json.loads(socket.recv(timeout=10))
+    assert socket.close_code is not None
+    return answer, socket.close_code
+
+
+@contextmanager
+def talking(server: Running, path: str, speech: np.ndarray) -> Iterator[ClientConnection]:
+    """Open a stream and say a little, until it is heard."""
+    with connect(server.ws + path) as socket:
+        if path == "/v1/stream":
+            socket.send(START)
+        socket.send((speech[:48_000] * 32767).astype("<i2").tobytes())
+        socket.recv(timeout=20)
+        yield socket
+
+
+def test_when_a_decoder_dies_its_callers_are_told_and_another_takes_its_place(
+    tiny, tiny_folder, samples_folder, speech
+):
+    load = partial(Recognizer.from_pretrained, tiny_folder, device="cpu")
+    with (
+        running(tiny, decoders=Processes(1, load)) as server,
+        ThreadPoolExecutor(2) as pool,
+        openai.OpenAI(api_key="none", base_url=f"{server.http}/v1", max_retries=0) as client,
+        talking(server, "/v1/stream", speech) as own,
+        talking(server, "/", speech) as vosk,
+    ):
+        expected = tiny.transcribe(samples_folder / "waiting.flac").text
+        ask = partial(client.audio.transcriptions.create, model="any")
+        long = np.tile(speech, 200)
+        upload = pool.submit(ask, file=wav_of(long))
+        stream = iter(ask(file=wav_of(long), stream=True))
+        assert next(stream).type == "transcript.text.delta"
+        while len(server.server.scheduler) < 4:
+            time.sleep(0.01)
+        (worker,) = server.server.scheduler._decoders._workers  # type: ignore[attr-defined]
+        os.kill(worker._process.pid, signal.SIGKILL)
+        answer, code = last_words(own)
+        assert (answer["type"], code) == ("error", 1011)
+        assert "recognition failed" in answer["message"]
+        vosk.send(b"\0\0" * 1600)
+        answer, code = last_words(vosk)
+        assert code == 1011
+        assert "recognition failed" in answer["error"]
+        with pytest.raises(openai.InternalServerError, match="recognition failed"):
+            upload.result(timeout=10)
+        with pytest.raises(openai.APIError, match="recognition failed"):
+            list(stream)
+        server.wait_until_empty()
+        assert httpx.get(server.http + "/healthz").status_code == 503
+        # It waits for the new process.
+        assert ask(file=wav_of(speech)).text == expected
+        assert httpx.get(server.http + "/healthz").status_code == 200
+        found = httpx.get(server.http + "/metrics").text
+        assert 'streamasr_errors_total{reason="internal"} 4.0' in found
+
+
+def test_a_recording_whose_sender_has_left_is_heard_no_further(served, speech):
+    """It takes seconds to transcribe; nobody waits for it after half of one."""
+    body = wav_of(np.tile(speech, 100))
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(served.http + "/v1/audio/transcriptions", files={"file": body}, timeout=0.5)
+    began = time.monotonic()
+    served.wait_until_empty(60)
+    assert time.monotonic() - began < 3
+
+
+def test_events_whose_reader_has_left_are_made_no_longer(served, speech):
+    body = wav_of(np.tile(speech, 100))
+    with httpx.stream(
+        "POST",
+        served.http + "/v1/audio/transcriptions",
+        files={"file": body},
+        data={"stream": "true"},
+    ) as answer:
+        next(answer.iter_lines())
+    began = time.monotonic()
+    served.wait_until_empty(60)
+    assert time.monotonic() - began < 3
+
+
+def test_metrics_count_what_was_served(tiny, speech):
+    with running(tiny) as server:
+        with talking(server, "/v1/stream", speech) as socket:
+            assert "streamasr_streams 1.0" in httpx.get(server.http + "/metrics").text
+            socket.send('{"type": "end"}')
+            last_words(socket)
+        httpx.post(server.http + "/v1/audio/transcriptions", files={"file": wav_of(speech)})
+        lines = httpx.get(server.http + "/metrics").text.splitlines()
+        values = {
+            name: float(value)
+            for name, _, value in (
+                line.rpartition(" ") for line in lines if not line.startswith("#")
+            )
+        }
+        assert values["streamasr_streams"] == values["streamasr_waiting_seconds"] == 0
+        assert values['streamasr_opened_total{protocol="events"}'] == 1
+        assert values['streamasr_opened_total{protocol="upload"}'] == 1
+        heard = 3 + len(speech) / 16_000
+        assert values["streamasr_audio_seconds_total"] == pytest.approx(heard, abs=0.1)
+        assert values["streamasr_tick_seconds_count"] > 0
+        assert values['streamasr_latency_seconds_count{type="final"}'] > 0
+        assert values["streamasr_upload_rtf_count"] == 1
+
+
+def test_who_does_not_read_is_let_go(tiny):
+    async def never(_message: str) -> None:
+        await asyncio.Event().wait()
+
+    scheduler = Scheduler(tiny, Metrics())
+    server = Server(scheduler, ServeSettings(idle_seconds=0.05))
+    try:
+        with pytest.raises(SlowReader, match=r"nothing was read for 0\.05 s"):
+            asyncio.run(send(SimpleNamespace(send_text=never), server, "{}"))  # type: ignore[arg-type]
+    finally:
+        scheduler.close()
+
+
+def test_what_nobody_reads_does_not_pile_up(tiny):
+    async def run() -> None:
+        stream = CallerStream(scheduler, ServeSettings(), live=True)
+        for number in range(10 * MAX_EVENTS):
+            stream._take([Event("partial", 0, 0.0, number)])
+        assert len(stream.pending()) == 1
+        for number in range(MAX_EVENTS + 1):
+            stream._take([Event("final", number, 0.0, 1.0)])
+        assert len(scheduler) == 0
+        with pytest.raises(SlowReader):
+            await stream.accept(np.zeros(10, np.float32))
+
+    scheduler = Scheduler(tiny, Metrics())
+    try:
+        asyncio.run(run())
+    finally:
+        scheduler.close()
