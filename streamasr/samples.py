@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import AudioError
 
 __all__ = ["as_samples", "rechunk"]
+
+LOUDEST = 1e6
+"""Beyond any scale of samples; the squares of such values could overflow in the frontend."""
 
 
 def rechunk(blocks: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
@@ -34,8 +38,8 @@ def rechunk(blocks: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArra
 def as_samples(samples: ArrayLike, heard: int, rate: int) -> torch.Tensor:
     """Return ``samples (n,)``, floats in ±1 or int16, as float32.
 
-    Raises AudioError for other shapes and types, and for NaN and infinity, naming the place:
-    ``heard`` samples came before, at ``rate`` Hz.
+    Raises AudioError for other shapes and types, and for NaN, infinity and what no sound is,
+    naming the place: ``heard`` samples came before, at ``rate`` Hz.
     """
     array = np.asarray(samples)
     if array.ndim != 1:
@@ -45,9 +49,10 @@ def as_samples(samples: ArrayLike, heard: int, rate: int) -> torch.Tensor:
     elif not np.issubdtype(array.dtype, np.floating):
         raise AudioError(f"samples must be floats in [-1, 1] or int16, got {array.dtype}")
     values = torch.tensor(array, dtype=torch.float32)
-    if not torch.isfinite(values).all():
-        position = int((~torch.isfinite(values)).nonzero()[0])
-        raise AudioError(
-            f"sample {heard + position} ({(heard + position) / rate:.2f} s) is NaN or infinite"
-        )
+    sound = values.abs() < LOUDEST
+    if not sound.all():
+        position = int((~sound).nonzero()[0])
+        value = float(values[position])
+        what = f"{value:g}: floats lie in [-1, 1]" if math.isfinite(value) else "NaN or infinite"
+        raise AudioError(f"sample {heard + position} ({(heard + position) / rate:.2f} s) is {what}")
     return values

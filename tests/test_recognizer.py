@@ -147,6 +147,10 @@ def test_int16_samples_mean_the_same(recognizer, speech):
     ("samples", "message"),
     [
         (np.array([0.0, np.nan], np.float32), r"sample 3201 \(0\.20 s\) is NaN"),
+        (
+            np.array([1e38], np.float32),
+            r"sample 3200 \(0\.20 s\) is 1e\+38: floats lie in \[-1, 1\]",
+        ),
         (np.array([0.0, 0.0, -np.inf], np.float32), r"sample 3202 \(0\.20 s\) is NaN or infinite"),
         (np.zeros((4, 2), np.float32), r"must be mono, shape \(n,\), got \(4, 2\)"),
         (np.zeros(4, np.int32), "floats in .* or int16, got int32"),
