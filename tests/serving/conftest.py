@@ -68,7 +68,7 @@ def tiny_served(tiny: Recognizer) -> Iterator[Running]:
     settings = ServeSettings(
         max_streams=4,
         max_stream_seconds=20,
-        idle_seconds=1,
+        idle_seconds=3,
         max_message_bytes=200_000,
         max_upload_bytes=400_000,
     )
