@@ -29,7 +29,7 @@ from .vad import WINDOW_SAMPLES, VoiceDetector, VoiceState
 
 __all__ = ["ListenState", "Listener", "Listening", "listen"]
 
-HOLD_SECONDS = 0.16
+HOLD_SECONDS = 0.08
 """How long a word must stand in the decoder's best hypothesis to be shown in a partial.
 
 Without it a quarter of the words that the beam search shows change again (docs/RESULTS.md).

@@ -14,7 +14,7 @@ from streamasr import AudioError
 from streamasr.audio.live import Block, BlockQueue, blocks_of
 from streamasr.decoding import GreedyDecoder
 from streamasr.events import event_schema
-from streamasr.listening import Listener, Listening
+from streamasr.listening import HOLD_SECONDS, Listener, Listening
 from streamasr.model import Tokens
 from streamasr.samples import rechunk
 from streamasr.vad import WINDOW_SAMPLES, VoiceDetector
@@ -250,8 +250,9 @@ def test_partials_only_show_words_that_have_stood_for_a_while(recognizer, speech
         events, state = listening.partial(state)
         for event in events:
             texts = [word.text for word in event.words]
-            # 80 ms a chunk: as they stand now, so they stood in the two updates before.
-            stood = all(guess[: len(texts)] == texts for guess in history[-3:])
+            # As they stand now, so they stood in the updates before, one every 80 ms.
+            updates = history[-1 - round(HOLD_SECONDS / 0.08) :]
+            stood = all(guess[: len(texts)] == texts for guess in updates)
             assert stood or len(texts) == len(state.words)  # final for the decoder
             shown += 1
     assert shown > 5
