@@ -205,8 +205,7 @@ class Scheduler:
             del turns  # streams that end meanwhile are not kept
             spent = time.perf_counter() - began
             self.metrics.tick_seconds.observe(spent)
-            # A busy model rests a little: fewer passes, with more streams in each. More rest costs
-            # latency, and saves nothing once the products of matrices, not their loading, take time.
+            # A busy model rests a little: fewer passes, with more streams in each.
             if live:
                 time.sleep(max(self._tick - spent, 0.25 * spent))
 
