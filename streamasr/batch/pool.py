@@ -39,6 +39,11 @@ class _Hand(Generic[H]):
     ready: bool = False
     tasks: dict[int, Task] = field(default_factory=dict)
 
+    @property
+    def parts(self) -> int:
+        """How many of them are shares of a long recording."""
+        return sum(1 for task in self.tasks.values() if task.count)
+
 
 class Pool(ABC, Generic[H]):
     """Workers that do the same job; an engine says how to start, ask and hear them.
@@ -123,11 +128,27 @@ class Pool(ABC, Generic[H]):
                 self._give(hand, [self._again.popleft()])
             if any(self._tries.get(task) for task in hand.tasks):
                 continue
-            share = -(-len(self._waiting) // max(1, len(ready)))
-            room = min(self.settings.rows + _AHEAD - len(hand.tasks), share)
-            if room > 0:
-                count = min(room, len(self._waiting))
-                self._give(hand, [self._waiting.popleft() for _ in range(count)])
+            room = min(self.settings.rows + _AHEAD, self._fair_share()) - len(hand.tasks)
+            given = self._next(hand, room)
+            if given:
+                self._give(hand, given)
+
+    def _fair_share(self) -> int:
+        """Return how many of the tasks that are left would be a worker's, one that starts too."""
+        left = len(self._waiting) + sum(len(hand.tasks) for hand in self._hands)
+        return -(-left // len(self._hands))
+
+    def _next(self, hand: _Hand[H], room: int) -> list[Task]:
+        """Take up to ``room`` tasks off the queue; parts of long recordings go to all alike."""
+        given: list[Task] = []
+        parts, fewest = hand.parts, min(each.parts for each in self._hands)
+        while self._waiting and len(given) < room:
+            if self._waiting[0].count:
+                if parts > fewest:
+                    break
+                parts += 1
+            given.append(self._waiting.popleft())
+        return given
 
     def _give(self, hand: _Hand[H], tasks: list[Task]) -> None:
         hand.tasks.update((task.id, task) for task in tasks)

@@ -12,8 +12,8 @@ import pytest
 
 from streamasr import ModelError
 from streamasr.batch.local import LocalPool
-from streamasr.batch.pool import Pool
-from streamasr.batch.tasks import Outcome, Settings, Task
+from streamasr.batch.pool import Pool, Reply
+from streamasr.batch.tasks import About, Outcome, Settings, Task
 
 
 def finish(pool: Pool, tasks: list[Task]) -> Iterator[Outcome]:
@@ -97,6 +97,67 @@ def test_a_long_recording_is_shared_out(tiny, tiny_folder, voices, tmp_path):
         assert outcome.transcript.duration == pytest.approx(4 * len(voices) / 16_000)
         texts.append(outcome.transcript.text)
     assert texts[0] == texts[1] != ""
+
+
+class Scripted(Pool[list]):
+    """Workers that only collect their tasks; ``replies`` are what they say, in order."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(Settings(), workers)
+        self.workers_tasks: list[list[Task]] = []
+        self.replies: list[tuple[int, Reply]] = []
+
+    def start(self) -> list[Task]:
+        self.workers_tasks.append([])
+        return self.workers_tasks[-1]
+
+    def send(self, handle, tasks):
+        handle.extend(tasks)
+
+    def wait(self, handles):
+        if not self.replies:
+            return []
+        number, reply = self.replies.pop(0)
+        return [(handles[number], reply)]
+
+    def stop(self, handles):
+        pass
+
+
+@pytest.fixture
+def scripted() -> Scripted:
+    """Two workers, of which the first is ready."""
+    pool = Scripted(2)
+    pool.replies = [(0, About("", "", "", ()))]
+    pool.open()
+    return pool
+
+
+def test_a_worker_that_starts_late_gets_its_share_of_a_long_recording(scripted):
+    long = Task(0, "long.flac")
+    run = scripted.run([long])
+    scripted.replies = [(0, [Outcome(long, long=True)])]
+    for _ in range(3):
+        next(run)
+    early, late = scripted.workers_tasks
+    assert len(early) == 2
+    assert late == []
+    scripted.replies = [(1, About("", "", "", ()))]
+    for _ in range(3):
+        next(run)
+    assert early[0] == long
+    assert sorted((task.index, task.count) for task in (*early[1:], *late)) == [(0, 2), (1, 2)]
+    assert len(late) == 1
+
+
+def test_a_worker_that_starts_late_gets_its_share_of_the_recordings(scripted):
+    run = scripted.run([Task(number, f"{number}.flac") for number in range(7)])
+    next(run)
+    assert [len(tasks) for tasks in scripted.workers_tasks] == [4, 0]
+    scripted.replies = [(1, About("", "", "", ()))]
+    for _ in range(2):
+        next(run)
+    assert [len(tasks) for tasks in scripted.workers_tasks] == [4, 3]
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_job(tmp_path):
