@@ -3,6 +3,14 @@
 const SILENT = 0.003; // peak: about -50 dB of full scale
 const MOST_WAITING = 2_000_000; // bytes not yet sent; beyond them the connection is too slow
 
+// Browsers clean speech for human ears, and gate and stretch its level: that costs words.
+const AS_IT_IS = {
+  channelCount: 1,
+  echoCancellation: false,
+  noiseSuppression: false,
+  autoGainControl: false,
+};
+
 const REASONS = {
   NotAllowedError: "The microphone was refused: allow it for this page, then start again.",
   NotFoundError: "There is no microphone: connect one, then start again.",
@@ -22,7 +30,7 @@ export class Microphone {
     }
     let media;
     try {
-      media = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
+      media = await navigator.mediaDevices.getUserMedia({ audio: AS_IT_IS });
     } catch (error) {
       throw new Error(REASONS[error.name] ?? `The microphone cannot be used (${error.message}).`);
     }
