@@ -13,6 +13,8 @@ from torch import Tensor
 
 from .decoding import BeamConfig, BeamDecoder, Lexicon
 from .decoding.beam import SETTINGS
+from .errors import ModelError
+from .language import load_reader
 from .manifest import Utterance
 from .recognizer import Recognizer
 from .scoring import ErrorCounts, aligned_words, count_errors
@@ -35,10 +37,12 @@ def tune(
     *,
     lm_weights: Sequence[float],
     word_scores: Sequence[float],
+    reading_weights: Sequence[float] = (),
     report: Callable[[Trial], None] = lambda _: None,
 ) -> Trial:
-    """Try every pair of weights, store the best in the model folder's ``beam.json``, return it.
+    """Try all weights together, store the best in the model folder's ``beam.json``, return them.
 
+    ``reading_weights`` are those of the recurrent language model; without any it stays as it is.
     With it goes what makes confidence the share of words that are right, on the same utterances.
     All other settings stay as they are there. Posteriors are computed once, and each utterance is
     decoded whole: chunks do not change the words.
@@ -47,15 +51,27 @@ def tune(
     bundle = recognizer.bundle
     path = folder / SETTINGS
     start = BeamConfig.model_validate_json(path.read_bytes()) if path.exists() else BeamConfig()
-    lexicon = Lexicon(folder, bundle.spelling_tokens)
+    lexicon, reader = Lexicon(folder, bundle.spelling_tokens), load_reader(folder)
+    if any(reading_weights) and not reader:
+        raise ModelError(
+            f"{folder} has no recurrent language model to weigh: scripts/train_language_model"
+        )
     heard = [*_posteriors(recognizer, utterances)]
     references = [utterance.transcript for utterance in utterances]
     best: Trial | None = None
     words: list[list[Word]] = []
-    for lm_weight, word_score in itertools.product(lm_weights, word_scores):
-        config = start.model_copy(update={"lm_weight": lm_weight, "word_score": word_score})
+    for lm_weight, word_score, reading_weight in itertools.product(
+        lm_weights, word_scores, reading_weights or (start.reading_weight,)
+    ):
+        config = start.model_copy(
+            update={
+                "lm_weight": lm_weight,
+                "word_score": word_score,
+                "reading_weight": reading_weight,
+            }
+        )
         step_seconds = bundle.config.frontend.step_seconds
-        decoder = BeamDecoder(bundle.spelling_tokens, step_seconds, lexicon, config)
+        decoder = BeamDecoder(bundle.spelling_tokens, step_seconds, lexicon, config, reader=reader)
         found = [_decode(decoder, log_probs) for log_probs in heard]
         texts = [" ".join(word.text for word in said) for said in found]
         trial = Trial(config, count_errors(references, texts))

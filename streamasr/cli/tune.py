@@ -34,6 +34,12 @@ def tune(
     word_scores: Annotated[
         str, typer.Option("--word-scores", metavar="LIST", help="Scores per word to try.")
     ] = "0,1,2",
+    reading_weights: Annotated[
+        str,
+        typer.Option(
+            "--reading-weights", metavar="LIST", help="Recurrent language model weights to try."
+        ),
+    ] = "",
     every: Annotated[
         int, typer.Option("--every", min=1, metavar="N", help="Take each N-th recording only.")
     ] = 1,
@@ -44,15 +50,25 @@ def tune(
     from ..tuning import tune as run
 
     weights, scores = _numbers(lm_weights), _numbers(word_scores)
+    readings = _numbers(reading_weights) if reading_weights else []
     utterances = read_manifest(manifest)[::every]
     with console.progress_bar(quiet=quiet) as bar:
-        task = bar.add_task("tuning", total=len(weights) * len(scores), rate="")
+        task = bar.add_task(
+            "tuning", total=len(weights) * len(scores) * max(1, len(readings)), rate=""
+        )
 
         def report(trial: Trial) -> None:
             bar.update(task, advance=1, rate=f"WER {100 * trial.counts.wer:.2f} %")
             print(_line(trial))
 
-        best = run(model, utterances, lm_weights=weights, word_scores=scores, report=report)
+        best = run(
+            model,
+            utterances,
+            lm_weights=weights,
+            word_scores=scores,
+            reading_weights=readings,
+            report=report,
+        )
     console.note(f"stored in {model / 'beam.json'}: {_line(best)}")
 
 
@@ -60,5 +76,6 @@ def _line(trial: Trial) -> str:
     config, counts = trial.config, trial.counts
     return (
         f"lm_weight {config.lm_weight:g}  word_score {config.word_score:g}  "
+        f"reading_weight {config.reading_weight:g}  "
         f"WER {100 * counts.wer:.2f} %  CER {100 * counts.cer:.2f} %"
     )

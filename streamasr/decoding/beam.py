@@ -3,7 +3,8 @@
 A lexicon beam search (Collobert et al. 2016, arXiv:1609.03193) over segments: a segment ends where
 the model has heard nothing but blanks for a while, and its words become final. Where it ends
 depends on the posteriors alone, never on how they were cut into chunks, and memory is bounded by
-its longest length.
+its longest length. Of a segment's best readings a recurrent language model, if the model folder has
+one, chooses the one that ends the segment: it remembers the segments before.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from ..errors import ModelError
+from ..language import Reader, ReadState, load_reader
+from ..language.storage import WEIGHTS
 from ..model import Tokens
 from ..transcript import Alternative, Word
-from .hotwords import Hotword
+from .hotwords import RARE, Hotword
 from .lexicon import NEVER, Lexicon
 
 __all__ = [
@@ -54,6 +57,8 @@ class BeamConfig(BaseModel):
     beam_threshold: float = Field(25.0, gt=0, description="score below the best, in nats")
     lm_weight: float = Field(1.0, ge=0)
     word_score: float = 0.0
+    readings: int = Field(50, gt=0, description="that the recurrent language model reads")
+    reading_weight: float = Field(0.0, ge=0, description="of its log-probabilities, in nats")
     pause_seconds: float = Field(0.6, gt=0, description="of blanks that end a segment")
     longest_seconds: float = Field(20.0, gt=0, description="of a segment")
     blank_posterior: float = Field(0.5, gt=0, lt=1, description="above it nothing was said")
@@ -88,11 +93,21 @@ class _Search:
         self.steps += len(log_probs)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The words of a segment as they may have been, and the path that says so."""
+
+    score: float
+    text: tuple[str, ...]
+    hypothesis: Any
+
+
 @dataclass(frozen=True)
 class BeamState:
     """Where a stream stands: timesteps before the segment, and the segment's posteriors so far.
 
-    ``alternatives`` are the best readings of all that came before the segment.
+    ``alternatives`` are the best readings of all that came before the segment, and ``read`` is what
+    the recurrent language model remembers of them.
 
     ``search`` has heard these posteriors and saves hearing them again; it is only ever a shortcut.
     A state that is kept while the stream goes on finds that the search has gone on, too, and makes
@@ -105,6 +120,7 @@ class BeamState:
     blanks: int = 0
     spoken: bool = False
     alternatives: tuple[Alternative, ...] = (Alternative("", 0.0),)
+    read: ReadState | None = None
     search: _Search | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -122,6 +138,7 @@ class BeamDecoder:
         config: BeamConfig,
         *,
         nbest: int = 1,
+        reader: Reader | None = None,
     ) -> None:
         from flashlight.lib.text.decoder import CriterionType, LexiconDecoderOptions
 
@@ -130,6 +147,7 @@ class BeamDecoder:
         self._lexicon = lexicon
         self._config = config
         self._nbest = nbest
+        self._reader = reader if config.reading_weight else None
         self._pause = max(1, round(config.pause_seconds / step_seconds))
         self._longest = max(1, round(config.longest_seconds / step_seconds))
         self._options = LexiconDecoderOptions(
@@ -146,7 +164,7 @@ class BeamDecoder:
 
     def initial_state(self) -> BeamState:
         """Return the state before the first timestep."""
-        return BeamState()
+        return BeamState(read=self._reader.initial_state() if self._reader else None)
 
     def __call__(self, log_probs: Tensor, state: BeamState) -> tuple[list[Word], BeamState]:
         """Take ``log_probs (T, V)``; return the words of the segments that ended."""
@@ -185,14 +203,53 @@ class BeamDecoder:
                 end[0, [self._tokens.blank, self._tokens.space]] = math.log(0.5)
                 search.feed(self._emissions(end))
             search.decoder.decode_end()
-            found = search.decoder.get_all_final_hypothesis()
-            words = self._words(found[0], state) if found else []
-            if not self._are_speech(words):
+            readings = self._readings(search.decoder.get_all_final_hypothesis(), state.read)
+            words = self._words(readings[0].hypothesis, state) if readings else []
+            if self._are_speech(words):
+                state = self._remember(readings, state)
+            else:
                 words = []
-            elif self._nbest > 1:
-                state = replace(state, alternatives=self._join(state.alternatives, found))
-        before = state.before + state.steps
-        return words, BeamState(before=before, alternatives=state.alternatives)
+        return words, BeamState(
+            before=state.before + state.steps, alternatives=state.alternatives, read=state.read
+        )
+
+    def _readings(self, found: Sequence[Any], read: ReadState | None) -> list[_Reading]:
+        """Return what a segment may have been, the best first, each text once."""
+        readings: dict[tuple[str, ...], _Reading] = {}
+        most = max(self._nbest, self._config.readings if self._reader else 1)
+        for hypothesis in found:
+            entries = (entry for entry in hypothesis.words if entry >= 0)
+            text = tuple(word for entry in entries for word, _ in self._lexicon.words_of(entry))
+            readings.setdefault(text, _Reading(hypothesis.score, text, hypothesis))
+            if len(readings) == most:
+                break
+        if self._reader is None or read is None:
+            return [*readings.values()]
+        hotwords, rare = self._lexicon.hotwords, RARE * math.log(10)
+        scores = [
+            reading.score
+            + self._config.reading_weight
+            * sum(
+                max(score, rare) if word in hotwords else score
+                for word, score in zip(reading.text, scores, strict=True)
+            )
+            for reading, scores in zip(
+                readings.values(), self._reader.score([*readings], read), strict=True
+            )
+        ]
+        judged = [
+            replace(reading, score=score)
+            for reading, score in zip(readings.values(), scores, strict=True)
+        ]
+        return sorted(judged, key=lambda reading: -reading.score)
+
+    def _remember(self, readings: Sequence[_Reading], state: BeamState) -> BeamState:
+        """Return the state that knows of the segment's readings."""
+        if self._reader and state.read and readings:
+            state = replace(state, read=self._reader.read(readings[0].text, state.read))
+        if self._nbest > 1:
+            state = replace(state, alternatives=self._join(state.alternatives, readings))
+        return state
 
     def _are_speech(self, words: Sequence[Word]) -> bool:
         """Whether a segment's words are sure enough to have been said: noise resembles none."""
@@ -209,20 +266,13 @@ class BeamDecoder:
         return state.alternatives if self._nbest > 1 else ()
 
     def _join(
-        self, before: tuple[Alternative, ...], found: Sequence[Any]
+        self, before: tuple[Alternative, ...], readings: Sequence[_Reading]
     ) -> tuple[Alternative, ...]:
         """Return the best pairs of what came before and the readings of a segment."""
-        readings: dict[str, float] = {}
-        for hypothesis in found:
-            entries = (entry for entry in hypothesis.words if entry >= 0)
-            text = " ".join(word for entry in entries for word, _ in self._lexicon.words_of(entry))
-            readings.setdefault(text, hypothesis.score)
-            if len(readings) == self._nbest:
-                break
         pairs = [
-            Alternative(f"{old.text} {text}".strip(), old.score + score)
+            Alternative(" ".join([old.text, *reading.text]).strip(), old.score + reading.score)
             for old in before
-            for text, score in readings.items()
+            for reading in readings[: self._nbest]
         ]
         return tuple(nlargest(self._nbest, pairs, key=lambda pair: pair.score)) or before
 
@@ -323,4 +373,7 @@ def load_beam(
         where = ".".join(str(part) for part in first["loc"])
         raise ModelError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
     lexicon = Lexicon(folder, tokens, hotwords)
-    return BeamDecoder(tokens, step_seconds, lexicon, config, nbest=nbest)
+    reader = load_reader(folder) if config.reading_weight else None
+    if config.reading_weight and not reader:
+        raise ModelError(f"{folder / WEIGHTS}: missing, but {SETTINGS} has reading_weight for it")
+    return BeamDecoder(tokens, step_seconds, lexicon, config, nbest=nbest, reader=reader)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
 from pathlib import Path
@@ -15,7 +17,7 @@ from ..model import Tokens
 from .hotwords import RARE, Hotword
 from .letters import RULES, pronounce, read_rules
 
-__all__ = ["LANGUAGE_MODEL", "NEVER", "WORDS", "Lexicon"]
+__all__ = ["LANGUAGE_MODEL", "NEVER", "WORDS", "Lexicon", "read_lexicon"]
 
 LANGUAGE_MODEL, WORDS = "lm.bin", "lexicon.txt"
 UNKNOWN = "<unk>"
@@ -28,8 +30,9 @@ class Lexicon:
     """A language model and a trie of the words it scores, ready for flashlight's search.
 
     Args:
-        folder: holds ``lm.bin``, a KenLM model, and ``lexicon.txt``: a line is a word and its
-            tokens, several lines for several pronunciations; a word alone is spelled in characters.
+        folder: holds ``lm.bin``, a KenLM model, and ``lexicon.txt``, or the same as
+            ``lexicon.txt.gz``: a line is a word and its tokens, several lines for several
+            pronunciations; a word alone is spelled in characters.
         tokens: what the spellings consist of.
         hotwords: phrases to be preferred; each becomes part of the trie, whether the lexicon has it
             or not.
@@ -51,6 +54,7 @@ class Lexicon:
                 self.unusable.append((hotword, reason))
             else:
                 usable.append(hotword)
+        self.hotwords = frozenset(word for hotword in usable for word in hotword.words)
         self.words = [*entries]
         spelled = {
             word: [self._encode(word, spelling, folder / WORDS) for spelling in spellings]
@@ -181,14 +185,28 @@ def _readings(
                 yield hotword, reading
 
 
+def read_lexicon(path: Path) -> str:
+    """Return the text of a lexicon; where there is none, that of ``<path>.gz``.
+
+    Raises OSError or ValueError for one that cannot be read.
+    """
+    packed = path.with_name(path.name + ".gz")
+    if path.exists() or not packed.exists():
+        return path.read_text(encoding="utf-8")
+    try:
+        return gzip.decompress(packed.read_bytes()).decode()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError("damaged") from error
+
+
 def _read_entries(path: Path) -> dict[str, list[tuple[str, ...]]]:
     entries: dict[str, list[tuple[str, ...]]] = {}
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_lexicon(path)
     except OSError as error:
         raise _missing(path, error) from error
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: not UTF-8 text") from error
+    except ValueError as error:
+        raise ModelError(f"{path}: not UTF-8 text, or damaged") from error
     for line in text.splitlines():
         if line.strip():
             word, *spelling = line.split()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..decoding.lexicon import read_lexicon
 from ..errors import ConfigError
 from ..frontend import Frontend
 from ..model import AcousticModel, Tokens
@@ -35,8 +36,8 @@ class Pronunciations:
         self._path = path
         self._known: dict[str, list[tuple[int, ...]]] = {}
         try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = read_lexicon(Path(path)).splitlines()
+        except (OSError, ValueError) as error:
             raise ConfigError(f"{path}: cannot be read as a lexicon ({error})") from error
         for number, line in enumerate(lines, start=1):
             word, *spelling = line.split() or [""]

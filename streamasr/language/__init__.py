@@ -1,0 +1,16 @@
+"""A recurrent language model over word pieces: its vocabulary, the model, and scoring of texts."""
+
+from .model import LanguageModel, LanguageModelConfig
+from .pieces import Pieces
+from .scoring import Reader, ReadState
+from .storage import load_reader, save_language_model
+
+__all__ = [
+    "LanguageModel",
+    "LanguageModelConfig",
+    "Pieces",
+    "ReadState",
+    "Reader",
+    "load_reader",
+    "save_language_model",
+]

@@ -1,0 +1,104 @@
+"""Scores of readings: what a plain pass over each text says, however they share beginnings."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamasr import ModelError
+from streamasr.language import Pieces, Reader, load_reader, save_language_model
+
+words = st.sampled_from(["the", "see", "sea", "cats", "cat's", "a", "tea", "theta"])
+texts = st.lists(st.lists(words, max_size=5), min_size=1, max_size=8)
+
+
+def plain_score(model, pieces, before, text) -> float:
+    """Read piece by piece, in float64."""
+    exact = copy.deepcopy(model).double()
+    state = exact.initial_state(1)
+    known = [0, *(place for word in before for place in pieces.encode(word))]
+    for place in known[:-1]:
+        _, state = exact(torch.tensor([[place]]), state)
+    last, total = known[-1], 0.0
+    for place in (place for word in text for place in pieces.encode(word)):
+        logits, state = exact(torch.tensor([[last]]), state)
+        total += float(logits[0, 0].log_softmax(-1)[place])
+        last = place
+    return total
+
+
+@given(before=st.lists(words, max_size=4), texts=texts)
+def test_scores_are_those_of_a_plain_pass(model, pieces, before, texts):
+    reader = Reader(model, pieces)
+    state = reader.read(before, reader.initial_state())
+    for text, scores in zip(texts, reader.score(texts, state), strict=True):
+        assert len(scores) == len(text)
+        assert sum(scores) == pytest.approx(plain_score(model, pieces, before, text), rel=1e-5)
+
+
+@given(before=st.lists(words, max_size=4), after=st.lists(words, min_size=1, max_size=4))
+def test_reading_in_parts_is_reading_the_whole(model, pieces, before, after):
+    reader = Reader(model, pieces)
+    (whole,) = reader.score([[*before, *after]], reader.initial_state())
+    (rest,) = reader.score([after], reader.read(before, reader.initial_state()))
+    assert rest == pytest.approx(whole[len(before) :], rel=1e-4)
+
+
+@given(st.text("theasc'", min_size=1, max_size=9))
+def test_pieces_spell_the_word(pieces, word):
+    spelled = "".join(pieces.pieces[place] for place in pieces.encode(word))
+    # No piece spells h or c by itself.
+    kept = word.replace("the", "T").replace("cat", "C")
+    kept = kept.replace("h", "").replace("c", "").replace("T", "the").replace("C", "cat")
+    assert spelled in {"▁" + kept, "▁" + word.replace("h", "").replace("c", "")}
+
+
+def test_a_stored_model_is_the_same_within_the_rounding_of_int8(model, pieces, tmp_path):
+    save_language_model(tmp_path, model, pieces)
+    reader = load_reader(tmp_path)
+    assert reader is not None
+    text = [["the", "cats", "see"], ["the", "tea"]]
+    exact = Reader(model, pieces).score(text, reader.initial_state())
+    for found, expected in zip(reader.score(text, reader.initial_state()), exact, strict=True):
+        assert found == pytest.approx(expected, abs=0.15)
+    weights = reader._model.state_dict()
+    for name, value in model.state_dict().items():
+        step = value.abs().amax(dim=-1, keepdim=True) / 127
+        assert ((weights[name] - value).abs() <= 0.51 * step + 1e-3 * (value.dim() < 2)).all()
+
+
+def test_a_folder_without_one_has_none(tmp_path):
+    assert load_reader(tmp_path) is None
+
+
+def test_what_is_damaged_is_one_line(model, pieces, tmp_path):
+    save_language_model(tmp_path, model, pieces)
+    (tmp_path / "pieces.txt").write_text("</s>\nthe\n")
+    with pytest.raises(
+        ModelError, match=r"pieces\.txt: 2 pieces, but language\.safetensors has 13"
+    ):
+        load_reader(tmp_path)
+    (tmp_path / "pieces.txt").write_text("the\n")
+    with pytest.raises(ModelError, match=r"pieces\.txt: the first piece must be </s>"):
+        load_reader(tmp_path)
+    (tmp_path / "pieces.txt").unlink()
+    with pytest.raises(ModelError, match=r"pieces\.txt: cannot be read \(No such file"):
+        load_reader(tmp_path)
+    save_language_model(tmp_path, model, pieces)
+    data = (tmp_path / "language.safetensors").read_bytes()
+    (tmp_path / "language.safetensors").write_bytes(data[:200])
+    with pytest.raises(ModelError, match=r"language\.safetensors: not a safetensors file"):
+        load_reader(tmp_path)
+    safetensors.torch.save_file({"bias": torch.zeros(13)}, tmp_path / "language.safetensors")
+    with pytest.raises(ModelError, match=r"language\.safetensors: not the tensors of a language"):
+        load_reader(tmp_path)
+
+
+def test_pieces_begin_with_the_boundary():
+    with pytest.raises(ModelError, match="the first piece must be </s>"):
+        Pieces([])

@@ -1,0 +1,159 @@
+"""A recurrent language model chooses among a segment's readings."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamasr import ModelError
+from streamasr.decoding import BeamConfig, BeamDecoder, Hotword, Lexicon, load_beam
+from streamasr.decoding.hotwords import RARE
+from streamasr.language import (
+    LanguageModel,
+    LanguageModelConfig,
+    Pieces,
+    Reader,
+    save_language_model,
+)
+from streamasr.model import Tokens
+
+from .test_beam import ARPA, PHONES, STEP, decode, phone_folder, spoken
+
+pytest.importorskip("flashlight", reason="flashlight-text has no build for this Python")
+__all__ = ["phone_folder"]
+
+CONFIG = BeamConfig(reading_weight=1.0)
+PAUSE = " _" * 10
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a reader knows: all words so far."""
+
+    words: tuple[str, ...] = ()
+
+
+class Fond:
+    """Expects "see" behind "cats", and "sea" otherwise; knows no other word."""
+
+    def initial_state(self):
+        return Known()
+
+    def read(self, text, state):
+        return Known((*state.words, *text))
+
+    def score(self, texts, state):
+        def scores(text):
+            before = [*state.words, *text]
+            expected = ["see" if "cats" in before[:k] else "sea" for k in range(len(before))]
+            pairs = [*zip(before, expected, strict=True)][len(state.words) :]
+            return [-1.0 if word == wanted else -9.0 for word, wanted in pairs]
+
+        return [scores(text) for text in texts]
+
+
+@pytest.fixture
+def decoder(phone_folder) -> BeamDecoder:
+    return BeamDecoder(PHONES, STEP, Lexicon(phone_folder, PHONES), CONFIG, reader=Fond())
+
+
+def said(decoder, phones: str) -> str:
+    return " ".join(word.text for word in decode(decoder, spoken(phones)))
+
+
+def test_the_reader_chooses_and_remembers_the_segments_before(decoder, phone_folder):
+    plain = load_beam(phone_folder, PHONES, STEP)
+    assert said(plain, "ay s iy") == "i see"
+    assert said(decoder, "ay s iy") == "i sea"
+    assert said(decoder, f"k ae t s{PAUSE} ay s iy") == "cats i see"
+    words, state = decoder(spoken(f"k ae t s{PAUSE} _ _"), decoder.initial_state())
+    assert [word.text for word in words] == ["cats"]
+    assert state.read == Known(("cats",))
+    assert decoder.finish(copy.deepcopy(state))[1].read == Known(("cats",))
+
+
+def test_a_reader_without_weight_is_not_asked(phone_folder):
+    lexicon = Lexicon(phone_folder, PHONES)
+    decoder = BeamDecoder(PHONES, STEP, lexicon, BeamConfig(), reader=Fond())
+    assert said(decoder, "ay s iy") == "i see"
+    assert decoder.initial_state().read is None
+
+
+def test_readings_come_in_the_readers_order(phone_folder):
+    lexicon = Lexicon(phone_folder, PHONES)
+    decoder = BeamDecoder(PHONES, STEP, lexicon, CONFIG, nbest=3, reader=Fond())
+    _, state = decoder(spoken("ay s iy"), decoder.initial_state())
+    _, state = decoder.finish(state)
+    found = decoder.alternatives(state)
+    assert found[0].text == "i sea"
+    assert [a.score for a in found] == sorted((a.score for a in found), reverse=True)
+    assert len({a.text for a in found}) == len(found) == 3
+
+
+def test_only_the_best_readings_are_read(phone_folder):
+    lexicon = Lexicon(phone_folder, PHONES)
+    one = CONFIG.model_copy(update={"readings": 1})
+    decoder = BeamDecoder(PHONES, STEP, lexicon, one, reader=Fond())
+    assert said(decoder, "ay s iy") == "i see"
+
+
+def test_a_hotword_is_at_least_a_rare_word(phone_folder):
+    """The reader thinks a billionth of it, which must not undo the hotword's bonus."""
+
+    class Strict(Fond):
+        def score(self, texts, state):  # noqa: ARG002
+            return [[-60.0 if word == "see" else -1.0 for word in text] for text in texts]
+
+    lexicon = Lexicon(phone_folder, PHONES, [Hotword("see", weight=20.0)])
+    decoder = BeamDecoder(PHONES, STEP, lexicon, CONFIG, reader=Strict())
+    assert -RARE * math.log(10) < 60
+    assert said(decoder, "dh ah s iy") == "the see"
+    plain = BeamDecoder(PHONES, STEP, Lexicon(phone_folder, PHONES), CONFIG, reader=Strict())
+    assert said(plain, "dh ah s iy") == "the sea"
+
+
+@pytest.fixture(scope="module")
+def read_folder(tmp_path_factory):
+    """A model folder whose recurrent language model has random weights."""
+    folder = tmp_path_factory.mktemp("read")
+    (folder / "lm.bin").write_text(ARPA, encoding="utf-8")
+    lexicon = "i ay\nthe dh ah\nthe dh iy\nsee s iy\nsea s iy\ncats k ae t s\n"
+    (folder / "lexicon.txt").write_text(lexicon, encoding="utf-8")
+    (folder / "beam.json").write_text(CONFIG.model_dump_json(), encoding="utf-8")
+    torch.manual_seed(0)
+    pieces = Pieces(["</s>", "▁i", "▁the", "▁s", "ee", "ea", "▁cat", "s"])
+    sizes = LanguageModelConfig(vocab_size=len(pieces), embedding_size=8, hidden_size=16)
+    model = LanguageModel(sizes)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.normal_()
+    save_language_model(folder, model, pieces)
+    return folder
+
+
+@given(
+    phones=st.lists(st.sampled_from(["ay", "dh ah", "s iy", "k ae t s", "_", "b", "_ " * 8])),
+    cuts=st.lists(st.integers(0, 60), max_size=6),
+    held=st.integers(1, 3),
+)
+def test_any_chunking_gives_the_same_words(read_folder, phones, cuts, held):
+    decoder = load_beam(read_folder, PHONES, STEP)
+    assert isinstance(decoder._reader, Reader)
+    log_probs = spoken(" ".join(phones), held=held)
+    noise = torch.rand(log_probs.shape, generator=torch.Generator().manual_seed(len(log_probs)))
+    log_probs = (log_probs + 2 * noise).log_softmax(-1)
+    assert decode(decoder, log_probs, cuts) == decode(decoder, log_probs)
+
+
+def test_a_model_that_is_asked_for_must_be_there(phone_folder, tmp_path):
+    for name in ("lm.bin", "lexicon.txt"):
+        (tmp_path / name).write_bytes((phone_folder / name).read_bytes())
+    (tmp_path / "beam.json").write_text('{"reading_weight": 0.5}')
+    with pytest.raises(ModelError, match=r"language\.safetensors: missing, but beam\.json has"):
+        load_beam(tmp_path, Tokens.phones(), STEP)

@@ -1,0 +1,90 @@
+"""Training of the recurrent language model, in small."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+import torch
+
+from streamasr.errors import ConfigError
+from streamasr.language import LanguageModelConfig, Reader
+from streamasr.training.language import (
+    LanguageTraining,
+    encode,
+    learn_pieces,
+    perplexity,
+    train,
+)
+
+SETTINGS = LanguageTraining(rows=8, length=16, peak_lr=1e-2, warmup=5, save_every=10)
+
+
+@pytest.fixture(scope="module")
+def sentences() -> list[str]:
+    """Return sentences in which each word tells the next."""
+    rng = random.Random(0)
+    circle = ["the", "cats", "see", "one", "boat's", "mast"]
+    found = []
+    for _ in range(9000):
+        start, count = rng.randrange(6), rng.randint(2, 6)
+        found.append(" ".join(circle[(start + k) % 6] for k in range(count)))
+    return found
+
+
+def sizes(pieces) -> LanguageModelConfig:
+    return LanguageModelConfig(vocab_size=len(pieces), embedding_size=16, hidden_size=32)
+
+
+def test_what_always_follows_is_learned(sentences, tmp_path):
+    pieces = learn_pieces(sentences, 40)
+    assert encode(["the cats", "see"], pieces).tolist() == [
+        *pieces.encode("the"),
+        *pieces.encode("cats"),
+        0,
+        *pieces.encode("see"),
+        0,
+    ]
+    model = train(encode(sentences, pieces), sizes(pieces), SETTINGS, tmp_path / "state.pt")
+    reader = Reader(model, pieces)
+    # After a word comes the next of the circle, or, a quarter of the time, the sentence's end.
+    for first, second, other in (("the", "cats", "mast"), ("mast", "the", "see")):
+        (_, right), (_, wrong) = reader.score(
+            [[first, second], [first, other]], reader.initial_state()
+        )
+        assert math.exp(right) > 0.6
+        assert math.exp(wrong) < 0.02
+    # Words that come one after the other are known better than by chance, which is six.
+    assert perplexity(reader, ["the cats see one", "mast the cats"]) < 3
+
+
+def test_a_run_that_is_cut_off_goes_on(sentences, tmp_path):
+    pieces = learn_pieces(sentences, 40)
+    text = encode(sentences[:1500], pieces)
+    whole = train(text, sizes(pieces), SETTINGS, tmp_path / "whole.pt")
+
+    class Cut(Exception):
+        pass
+
+    def cut(progress):
+        if progress.update == 27:
+            raise Cut
+
+    with pytest.raises(Cut):
+        train(text, sizes(pieces), SETTINGS, tmp_path / "cut.pt", cut)
+    updates = []
+    again = train(text, sizes(pieces), SETTINGS, tmp_path / "cut.pt", updates.append)
+    assert updates[0].update == 21
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_what_does_not_fit_is_one_line(sentences, tmp_path):
+    pieces = learn_pieces(sentences, 40)
+    text = encode(sentences, pieces)
+    with pytest.raises(ConfigError, match="the text has 100 pieces; an update takes 128"):
+        train(text[:100], sizes(pieces), SETTINGS, tmp_path / "state.pt")
+    train(text[:3000], sizes(pieces), SETTINGS, tmp_path / "state.pt")
+    with pytest.raises(ConfigError, match="of another model or text; remove it to begin anew"):
+        train(text, sizes(pieces), SETTINGS, tmp_path / "state.pt")
