@@ -47,15 +47,16 @@ def tune(
     All other settings stay as they are there. Posteriors are computed once, and each utterance is
     decoded whole: chunks do not change the words.
     """
-    recognizer = Recognizer.from_pretrained(folder, decoder="greedy")
-    bundle = recognizer.bundle
-    path = folder / SETTINGS
-    start = BeamConfig.model_validate_json(path.read_bytes()) if path.exists() else BeamConfig()
-    lexicon, reader = Lexicon(folder, bundle.spelling_tokens), load_reader(folder)
+    reader = load_reader(folder)
     if any(reading_weights) and not reader:
         raise ModelError(
             f"{folder} has no recurrent language model to weigh: scripts/train_language_model"
         )
+    recognizer = Recognizer.from_pretrained(folder, decoder="greedy")
+    bundle = recognizer.bundle
+    path = folder / SETTINGS
+    start = BeamConfig.model_validate_json(path.read_bytes()) if path.exists() else BeamConfig()
+    lexicon = Lexicon(folder, bundle.spelling_tokens)
     heard = [*_posteriors(recognizer, utterances)]
     references = [utterance.transcript for utterance in utterances]
     best: Trial | None = None

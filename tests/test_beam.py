@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 from pathlib import Path
 
 import pytest
@@ -269,3 +270,17 @@ def test_words_of_an_unsure_segment_are_taken_for_noise(phone_folder):
     assert strict.partial(state) == []
     lenient = BeamDecoder(PHONES, STEP, lexicon, BeamConfig())
     assert [w.text for w in decode(lenient, unsure)] == ["the", "sea"]
+
+
+def test_a_packed_lexicon_is_the_same(phone_folder, tmp_path):
+    packed = gzip.compress((phone_folder / "lexicon.txt").read_bytes())
+    (tmp_path / "lexicon.txt.gz").write_bytes(packed)
+    (tmp_path / "lm.bin").write_text(ARPA, encoding="utf-8")
+    assert Lexicon(tmp_path, PHONES).words == Lexicon(phone_folder, PHONES).words
+    for damaged in (packed[:-9], b"no gzip", packed[:20] + b"?" + packed[21:]):
+        (tmp_path / "lexicon.txt.gz").write_bytes(damaged)
+        with pytest.raises(ModelError, match=r"lexicon\.txt: not UTF-8 text, or damaged"):
+            Lexicon(tmp_path, PHONES)
+    (tmp_path / "lexicon.txt.gz").unlink()
+    with pytest.raises(ModelError, match=r"lexicon\.txt: cannot be read \(No such file"):
+        Lexicon(tmp_path, PHONES)

@@ -61,20 +61,25 @@ def learn_pieces(sentences: Iterable[str], size: int) -> Pieces:
     # Words with their counts, as sentencepiece reads them: a hundredth of the text.
     lines = (f"{word}\t{count}" for word, count in sorted(counts.items()))
     model = BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=lines,
-        input_format="tsv",
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=size,
-        character_coverage=1.0,
-        bos_id=-1,
-        eos_id=0,
-        unk_id=1,
-        pad_id=-1,
-        normalization_rule_name="identity",
-        minloglevel=2,
-    )
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=lines,
+            input_format="tsv",
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=size,
+            character_coverage=1.0,
+            bos_id=-1,
+            eos_id=0,
+            unk_id=1,
+            pad_id=-1,
+            normalization_rule_name="identity",
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        # Its last sentence says what to change; the rest is where in its source.
+        reason = str(error).strip().rsplit("] ", 1)[-1]
+        raise ConfigError(f"no {size} pieces can be learned from this text: {reason}") from error
     found = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     names = [found.id_to_piece(place) for place in range(len(found))]
     return Pieces([BOUNDARY, *(name for name in names if not name.startswith("<"))])

@@ -88,3 +88,8 @@ def test_what_does_not_fit_is_one_line(sentences, tmp_path):
     train(text[:3000], sizes(pieces), SETTINGS, tmp_path / "state.pt")
     with pytest.raises(ConfigError, match="of another model or text; remove it to begin anew"):
         train(text, sizes(pieces), SETTINGS, tmp_path / "state.pt")
+
+
+def test_too_small_a_text_for_its_pieces_is_one_line():
+    with pytest.raises(ConfigError, match=r"no 4000 pieces can be learned .*: Vocabulary size"):
+        learn_pieces(["the cats see"], 4000)

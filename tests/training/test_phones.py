@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from streamasr import Recognizer
-from streamasr.errors import ConfigError
+from streamasr.errors import ConfigError, ModelError
 from streamasr.manifest import normalise, read_manifest
 from streamasr.model import Tokens, load_bundle
 from streamasr.training import load_config, train
@@ -20,7 +22,7 @@ from streamasr.training.labels import Labels
 from streamasr.training.network import TrainingNetwork
 from streamasr.tuning import tune
 
-from ..conftest import relative_error
+from ..conftest import REPOSITORY, relative_error
 
 PHONE_OF = {"a": "aa", "b": "b", "c": "ch", "d": "d"}
 
@@ -98,6 +100,17 @@ denominator_from = 120
     assert json.loads((folder / "beam.json").read_text()) == best.config.model_dump(
         exclude_defaults=True
     )
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"{u.transcript.lower()}\n" for u in dev) * 400)
+    command = [sys.executable, REPOSITORY / "scripts" / "train_language_model", folder, text]
+    sizes = ["--vocabulary", "12", "--embedding-size", "8", "--hidden-size", "16"]
+    run = subprocess.run(
+        [*command, "--dev", text, *sizes], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "perplexity of" in run.stdout
+    again = tune(folder, dev, lm_weights=[1.0], word_scores=[0.0], reading_weights=[0.0, 0.5])
+    assert again.config.reading_weight in {0.0, 0.5}
     recognizer = Recognizer.from_pretrained(folder)
     assert recognizer.decoder == "beam"
     # Whether "ab b" is one word, or a long sound two short ones, only a language model can tell.
@@ -144,3 +157,9 @@ def test_a_bundle_with_phones_is_read_back(recipe, tone_data: Path, tmp_path: Pa
     (bundle.folder / "phones.txt").unlink()
     with pytest.raises(Exception, match=r"phones\.txt: cannot be read"):
         load_bundle(bundle.folder)
+
+
+def test_weights_for_a_language_model_that_is_missing(tiny_folder, tone_data):
+    dev = read_manifest(tone_data / "dev.tsv")
+    with pytest.raises(ModelError, match="no recurrent language model to weigh"):
+        tune(tiny_folder, dev, lm_weights=[1.0], word_scores=[0.0], reading_weights=[0.5])
