@@ -103,6 +103,22 @@ def test_only_the_best_readings_are_read(phone_folder):
     assert said(decoder, "ay s iy") == "i see"
 
 
+def test_the_search_weights_can_be_others_where_the_reader_counts(phone_folder):
+    """The n-gram model knows "i see", by 1.7 powers of ten, the reader "i sea", by 8 nats."""
+    lexicon = Lexicon(phone_folder, PHONES)
+
+    def best(**settings):
+        config = BeamConfig(lm_weight=2.0, word_score=0.5, reading_weight=0.1, **settings)
+        decoder = BeamDecoder(PHONES, STEP, lexicon, config, nbest=9, reader=Fond())
+        _, state = decoder(spoken("ay s iy"), decoder.initial_state())
+        return decoder.alternatives(decoder.finish(state)[1])
+
+    plain, light, many = best(), best(reading_lm_weight=0.1), best(reading_word_score=1.5)
+    assert plain[0].text == many[0].text == "i see"
+    assert light[0].text == "i sea"
+    assert many[0].score - plain[0].score == pytest.approx(2 * (1.5 - 0.5), abs=1e-4)
+
+
 def test_a_hotword_is_at_least_a_rare_word(phone_folder):
     """The reader thinks a billionth of it, which must not undo the hotword's bonus."""
 

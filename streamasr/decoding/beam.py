@@ -59,6 +59,8 @@ class BeamConfig(BaseModel):
     word_score: float = 0.0
     readings: int = Field(50, gt=0, description="that the recurrent language model reads")
     reading_weight: float = Field(0.0, ge=0, description="of its log-probabilities, in nats")
+    reading_lm_weight: float | None = Field(None, ge=0, description="then in lm_weight's place")
+    reading_word_score: float | None = Field(None, description="then in word_score's place")
     pause_seconds: float = Field(0.6, gt=0, description="of blanks that end a segment")
     longest_seconds: float = Field(20.0, gt=0, description="of a segment")
     blank_posterior: float = Field(0.5, gt=0, lt=1, description="above it nothing was said")
@@ -225,23 +227,30 @@ class BeamDecoder:
                 break
         if self._reader is None or read is None:
             return [*readings.values()]
-        hotwords, rare = self._lexicon.hotwords, RARE * math.log(10)
-        scores = [
-            reading.score
-            + self._config.reading_weight
-            * sum(
-                max(score, rare) if word in hotwords else score
-                for word, score in zip(reading.text, scores, strict=True)
-            )
-            for reading, scores in zip(
-                readings.values(), self._reader.score([*readings], read), strict=True
-            )
-        ]
+        spoken = self._reader.score([*readings], read)
         judged = [
-            replace(reading, score=score)
-            for reading, score in zip(readings.values(), scores, strict=True)
+            replace(reading, score=self._judged(reading, scores))
+            for reading, scores in zip(readings.values(), spoken, strict=True)
         ]
         return sorted(judged, key=lambda reading: -reading.score)
+
+    def _judged(self, reading: _Reading, scores: Sequence[float]) -> float:
+        """Return a reading's score when its words' ``scores`` by the reader count, too.
+
+        A hotword is at least a rare word to the reader, as it is to the search.
+        """
+        config, rare = self._config, RARE * math.log(10)
+        total = sum(
+            max(score, rare) if word in self._lexicon.hotwords else score
+            for word, score in zip(reading.text, scores, strict=True)
+        )
+        score: float = reading.score + config.reading_weight * total
+        if config.reading_lm_weight is not None:
+            lm_score = reading.hypothesis.lmScore
+            score += (config.reading_lm_weight - config.lm_weight) * lm_score
+        if config.reading_word_score is not None:
+            score += (config.reading_word_score - config.word_score) * len(reading.text)
+        return score
 
     def _remember(self, readings: Sequence[_Reading], state: BeamState) -> BeamState:
         """Return the state that knows of the segment's readings."""

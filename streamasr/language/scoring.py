@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax
+from torch.nn.functional import linear
 
 from .model import LanguageModel
 from .pieces import Pieces
@@ -31,11 +31,13 @@ class Reader:
     def __init__(self, model: LanguageModel, pieces: Pieces) -> None:
         self._model = model.eval()
         self._pieces = pieces
-        lstm = model.lstm
-        self._cell = torch.nn.LSTMCell(lstm.input_size, lstm.hidden_size)
-        self._cell.load_state_dict(
-            {name.removesuffix("_l0"): value for name, value in lstm.state_dict().items()}
-        )
+        with torch.inference_mode():
+            # What each piece adds to the gates, once and for all: a fifth less to compute.
+            lstm = model.lstm
+            biases = lstm.get_parameter("bias_ih_l0") + lstm.get_parameter("bias_hh_l0")
+            weight = lstm.get_parameter("weight_ih_l0")
+            self._inputs = linear(model.embedding.weight, weight, biases)
+            self._recurrent = lstm.get_parameter("weight_hh_l0")
 
     def initial_state(self) -> ReadState:
         """Return the state of one who has read nothing."""
@@ -50,36 +52,48 @@ class Reader:
         """
         spelled = [[self._pieces.encode(word) for word in text] for text in texts]
         rows = [[place for word in text for place in word] for text in spelled]
-        scores: list[list[float]] = [[] for _ in rows]
-        # Nodes of the tree of beginnings, level by level: ``at`` says where each text stands.
+        # Nodes of the tree of beginnings, level by level: ``at`` says where each text stands in its
+        # level. What each node expects next is asked of all of them at once, at the end.
         at = [0] * len(rows)
-        open_rows = [row for row in range(len(rows)) if rows[row]]
         h, c = state.h[None], state.c[None]
         inputs = torch.tensor([state.last])
-        depth = 0
-        while open_rows:
-            h, c = self._cell(self._model.embedding(inputs), (h, c))
-            log_probs = log_softmax(self._model.logits(h), dim=-1)
+        read: list[Tensor] = []
+        asked: dict[tuple[int, int], int] = {}
+        answers: list[list[int]] = [[] for _ in rows]
+        nodes = 0
+        for depth in range(max(map(len, rows), default=0)):
+            gates = linear(h, self._recurrent) + self._inputs[inputs]
+            i, f, g, o = gates.chunk(4, dim=1)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+            read.append(h)
             children: dict[tuple[int, int], int] = {}
-            for row in open_rows:
-                children.setdefault((at[row], rows[row][depth]), len(children))
-            parents, inputs = (torch.tensor(values) for values in zip(*children, strict=True))
-            found = log_probs[parents, inputs].tolist()
-            for row in open_rows:
-                at[row] = children[at[row], rows[row][depth]]
-                scores[row].append(found[at[row]])
-            depth += 1
-            open_rows = [row for row in open_rows if depth < len(rows[row])]
-            # Only those that are continued are read.
-            kept = sorted({at[row] for row in open_rows})
-            places = {node: place for place, node in enumerate(kept)}
-            for row in open_rows:
-                at[row] = places[at[row]]
-            h, c, inputs = h[parents[kept]], c[parents[kept]], inputs[kept]
+            for row, places in enumerate(rows):
+                if depth < len(places):
+                    question = (nodes + at[row], places[depth])
+                    answers[row].append(asked.setdefault(question, len(asked)))
+                    if depth + 1 < len(places):
+                        at[row] = children.setdefault((at[row], places[depth]), len(children))
+            nodes += len(h)
+            if children:
+                parents, inputs = torch.tensor([*children]).T
+                h, c = h[parents], c[parents]
+        found = self._answers(read, asked)
         return [
             [sum(islice(given, len(word))) for word in text]
-            for text, given in zip(spelled, map(iter, scores), strict=True)
+            for text, given in zip(
+                spelled, (iter([found[k] for k in row]) for row in answers), strict=True
+            )
         ]
+
+    def _answers(self, read: list[Tensor], asked: Iterable[tuple[int, int]]) -> list[float]:
+        """Return the log-probability of a piece behind a node, for each pair that is ``asked``."""
+        if not read:
+            return []
+        nodes, pieces = torch.tensor([*asked]).T
+        logits = self._model.logits(torch.cat(read))
+        answers: list[float] = (logits[nodes, pieces] - logits.logsumexp(dim=1)[nodes]).tolist()
+        return answers
 
     @torch.inference_mode()
     def read(self, text: Sequence[str], state: ReadState) -> ReadState:

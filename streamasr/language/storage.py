@@ -35,7 +35,7 @@ def save_language_model(folder: Path, model: LanguageModel, pieces: Pieces) -> N
         stored[name] = (value / scale).round().to(torch.int8)
         stored[name + _SCALE] = scale
     folder.mkdir(parents=True, exist_ok=True)
-    safetensors.torch.save_file(stored, folder / WEIGHTS)
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(stored))
     pieces.write(folder / PIECES)
 
 
