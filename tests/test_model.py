@@ -37,6 +37,16 @@ def test_a_saved_model_loads_the_same(tmp_path: Path, tiny_folder: Path):
         assert torch.equal(again.model.state_dict()[name], tensor)
 
 
+def test_the_fingerprint_is_of_all_that_words_depend_on(folder: Path):
+    first = load_bundle(folder).fingerprint
+    (folder / "MODEL_CARD.md").write_text("what it is")
+    assert load_bundle(folder).fingerprint == first
+    (folder / "beam.json").write_text('{"beam_size": 50}')
+    second = load_bundle(folder).fingerprint
+    (folder / "beam.json").write_text('{"beam_size": 60}')
+    assert len({first, second, load_bundle(folder).fingerprint}) == 3
+
+
 def test_tokens_encode_text():
     tokens = Tokens.characters()
     assert [tokens.symbols[i] for i in tokens.encode("it's a")] == [*"it's", "<space>", "a"]

@@ -254,7 +254,7 @@ class BeamDecoder:
 
     def _remember(self, readings: Sequence[_Reading], state: BeamState) -> BeamState:
         """Return the state that knows of the segment's readings."""
-        if self._reader and state.read and readings:
+        if self._reader and state.read is not None and readings:
             state = replace(state, read=self._reader.read(readings[0].text, state.read))
         if self._nbest > 1:
             state = replace(state, alternatives=self._join(state.alternatives, readings))

@@ -121,9 +121,16 @@ def load_bundle(folder: str | Path) -> Bundle:
     _check_tensors(folder / WEIGHTS, tensors, model.state_dict())
     model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     model.requires_grad_(False)
-    return Bundle(
-        config, model.eval(), tokens, phones, hashlib.sha256(data).hexdigest()[:12], folder
-    )
+    return Bundle(config, model.eval(), tokens, phones, _fingerprint(folder), folder)
+
+
+def _fingerprint(folder: Path) -> str:
+    """Digest of all that words depend on: weights, language models, settings; not of the card."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix != ".md":
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
 
 
 def _read_tokens(folder: Path, name: str, key: str, size: int) -> Tokens:
