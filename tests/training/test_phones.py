@@ -109,8 +109,20 @@ denominator_from = 120
     )
     assert run.returncode == 0, run.stderr
     assert "perplexity of" in run.stdout
-    again = tune(folder, dev, lm_weights=[1.0], word_scores=[0.0], reading_weights=[0.0, 0.5])
-    assert again.config.reading_weight in {0.0, 0.5}
+    trials.clear()
+    again = tune(
+        folder,
+        dev,
+        lm_weights=[1.0],
+        word_scores=[0.0],
+        reading_weights=[0.0, 0.5],
+        report=trials.append,
+    )
+    assert [trial.config.reading_weight for trial in trials] == [0.0, 0.5]
+    assert again.counts.wer == min(trial.counts.wer for trial in trials)
+    assert json.loads((folder / "beam.json").read_text()) == again.config.model_dump(
+        exclude_defaults=True
+    )
     recognizer = Recognizer.from_pretrained(folder)
     assert recognizer.decoder == "beam"
     # Whether "ab b" is one word, or a long sound two short ones, only a language model can tell.
