@@ -5,17 +5,17 @@ Legend: L layers, B rows, T timesteps, H hidden size, U units that a program own
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.weak import WeakIdKeyDictionary
 
 from . import _kernels
 from ._arguments import constants, options
+from ._packing import packed_once
 from .errors import error_of, raise_pending_error
 from .plan import TILE, Launch, Plan
 from .types import NORM_EPSILON, LayerWeights, LSTMError, LSTMState
@@ -67,19 +67,10 @@ def _pack(launch: Launch, weights: Sequence[LayerWeights]) -> _Packed:
     return _Packed(w_ih, stacked("w_hh"), torch.stack(biases))
 
 
-_cache: MutableMapping[Tensor, dict[Any, Any]] = WeakIdKeyDictionary()
-
-
 def _packed(launch: Launch, weights: Sequence[LayerWeights]) -> _Packed:
-    """Pack once, again when a weight has changed; launches for any number of rows share it."""
-    state = [(t.data_ptr(), 0 if t.is_inference() else t._version) for w in weights for t in w]
+    """Launches for any number of rows share what was packed."""
     key = (launch.kernel, launch.layers, launch.units, launch.K, launch.warps)
-    of_weights = _cache.setdefault(weights[0].w_hh, {})
-    if key not in of_weights or of_weights[key][0] != state:
-        with torch.no_grad():
-            of_weights[key] = (state, _pack(launch, weights))
-    packed: _Packed = of_weights[key][1]
-    return packed
+    return packed_once(weights, key, lambda: _pack(launch, weights))
 
 
 def run_plan(

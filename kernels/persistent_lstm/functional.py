@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from . import _cpu
 from .devices import device_of
 from .plan import Plan, make_plan
 from .reference import lstm_reference
@@ -23,10 +24,6 @@ from .types import (
 __all__ = ["BACKENDS", "choose_backend", "lstm", "plan_for"]
 
 BACKENDS = ("auto", "triton", "torch", "reference")
-
-FEW = 64
-"""Rows times timesteps up to which ``torch.lstm``, which packs all weights anew in each call on a
-CPU, takes longer than its operations one by one."""
 
 
 def plan_for(
@@ -124,9 +121,7 @@ def lstm(
         lengths = check_lengths(lengths, steps, batch)
     if steps == 0 or batch == 0:
         return x.new_zeros(steps, batch, weights[0].w_hh.shape[1]), state
-    needs_gradient = torch.is_grad_enabled() and any(
-        tensor.requires_grad for tensor in (x, *state, *(t for w in weights for t in w))
-    )
+    needs_gradient = _needs_gradient(x, weights, state)
     if backend == "auto" and needs_gradient:
         backend = "torch"
     chosen, _ = choose_backend(backend, weights, batch=batch, residual=residual, split=split)
@@ -149,6 +144,12 @@ def lstm(
         y, last = lstm_reference(x, weights, state, residual=residual)
         return y.to(x.dtype), LSTMState(last.h.to(state.h.dtype), last.C.to(state.C.dtype))
     return _torch(x, weights, state, residual=residual)
+
+
+def _needs_gradient(x: Tensor, weights: Sequence[LayerWeights], state: LSTMState) -> bool:
+    return torch.is_grad_enabled() and any(
+        tensor.requires_grad for tensor in (x, *state, *(t for w in weights for t in w))
+    )
 
 
 def _silence(y: Tensor, lengths: Tensor) -> Tensor:
@@ -185,52 +186,33 @@ def _torch(
     x: Tensor, weights: Sequence[LayerWeights], state: LSTMState, *, residual: bool
 ) -> tuple[Tensor, LSTMState]:
     dtype = x.dtype
-    if any(
+    run_stack = _torch_stack
+    if _cpu.can_run(weights) and not _needs_gradient(x, weights, state):
+        run_stack = _cpu.run
+    elif any(
         t.dtype in (torch.float16, torch.bfloat16) for t in (x, *(t for w in weights for t in w))
     ):
         # Only weights are rounded: sums and states are float32 on every backend.
         x = x.float()
         weights = [LayerWeights(*(t.float() for t in w)) for w in weights]
     if not residual:
-        y, state = _torch_stack(x, weights, state)
+        y, state = run_stack(x, weights, state)
         return y.to(dtype), state
     hs, cs = [], []
     r = x
     for layer, w in enumerate(weights):
         part = slice(layer, layer + 1)
         z = torch.nn.functional.layer_norm(r, r.shape[-1:], eps=NORM_EPSILON)
-        out, last = _torch_stack(z, [w], LSTMState(state.h[part], state.C[part]))
+        out, last = run_stack(z, [w], LSTMState(state.h[part], state.C[part]))
         r = r + out
         hs.append(last.h)
         cs.append(last.C)
     return r.to(dtype), LSTMState(torch.cat(hs), torch.cat(cs))
 
 
-def _few_steps(
-    x: Tensor, weights: Sequence[LayerWeights], state: LSTMState
-) -> tuple[Tensor, LSTMState]:
-    """Do as ``torch.lstm``, an operation at a time."""
-    hs, cs = [], []
-    for w, first_h, first_c in zip(weights, state.h, state.C, strict=True):
-        h, C = first_h, first_c
-        recurrent = w.w_hh.t()
-        outputs = []
-        for gate in torch.nn.functional.linear(x, w.w_ih, w.b_ih + w.b_hh):
-            i, f, g, o = torch.addmm(gate, h, recurrent).chunk(4, dim=-1)
-            C = torch.sigmoid(f) * C + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * torch.tanh(C)
-            outputs.append(h)
-        x = torch.stack(outputs)
-        hs.append(h)
-        cs.append(C)
-    return x, LSTMState(torch.stack(hs), torch.stack(cs))
-
-
 def _torch_stack(
     x: Tensor, weights: Sequence[LayerWeights], state: LSTMState
 ) -> tuple[Tensor, LSTMState]:
-    if x.device.type == "cpu" and 0 < x.shape[0] * x.shape[1] <= FEW:
-        return _few_steps(x, weights, state)
     flat = [tensor for layer in weights for tensor in layer]
     y, h, C = torch.lstm(
         x,

@@ -26,6 +26,10 @@ SIZES = [  # L, B, T, I, H: odd ones on purpose
 ]
 
 
+# With gradients torch.lstm runs, without them, on a CPU, oneDNN with packed weights.
+GRADIENTS = pytest.mark.parametrize("gradients", [True, False], ids=["gradients", "inference"])
+
+
 def problem(L: int, B: int, T: int, I: int, H: int, seed: int = 0):
     torch.manual_seed(seed)
     module = PersistentLSTM(I, H, L)
@@ -37,9 +41,12 @@ def problem(L: int, B: int, T: int, I: int, H: int, seed: int = 0):
 @pytest.mark.parametrize("residual", [False, True], ids=["plain", "residual"])
 @pytest.mark.parametrize(("L", "B", "T", "I", "H"), SIZES)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_torch_backend_follows_the_gate_equations(L, B, T, I, H, seed, residual):
+@GRADIENTS
+def test_torch_backend_follows_the_gate_equations(L, B, T, I, H, seed, residual, gradients):
     module, x, state = problem(L, B, T, H if residual else I, H, seed)
-    y, last = lstm(x, module.weights, state, residual=residual, backend="torch")
+    with torch.set_grad_enabled(gradients):
+        y, last = lstm(x, module.weights, state, residual=residual, backend="torch")
+    assert y.requires_grad == gradients
     expected, expected_last = lstm_reference(x, module.weights, state, residual=residual)
     assert relative_error(y, expected) < 1e-6
     assert relative_error(last.h, expected_last.h) < 1e-6
@@ -86,26 +93,54 @@ def test_residual_stack_equals_modules_put_together_by_hand():
     assert relative_error(y, r) < 1e-14
 
 
-@given(cuts=st.lists(st.integers(0, 20), max_size=6), residual=st.booleans())
-def test_any_split_of_time_gives_the_same_answer(cuts, residual):
+@given(
+    cuts=st.lists(st.integers(0, 20), max_size=6), residual=st.booleans(), gradients=st.booleans()
+)
+def test_any_split_of_time_gives_the_same_answer(cuts, residual, gradients):
     module, x, state = problem(3, 2, 20, 12, 12)
-    whole, last = lstm(x, module.weights, state, residual=residual)
     parts, carried = [], state
-    for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), 20], strict=True):
-        y, carried = lstm(x[start:end], module.weights, carried, residual=residual)
-        parts.append(y)
+    with torch.set_grad_enabled(gradients):
+        whole, last = lstm(x, module.weights, state, residual=residual)
+        for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), 20], strict=True):
+            y, carried = lstm(x[start:end], module.weights, carried, residual=residual)
+            parts.append(y)
     assert relative_error(torch.cat(parts), whole) < 1e-6
     assert relative_error(carried.C, last.C) < 1e-6
 
 
 @pytest.mark.parametrize("backend", ["torch", "reference"])
-def test_rows_of_a_batch_do_not_touch_each_other(backend):
+@GRADIENTS
+def test_rows_of_a_batch_do_not_touch_each_other(backend, gradients):
     module, x, state = problem(2, 3, 6, 4, 8)
-    clean, _ = lstm(x, module.weights, state, backend=backend)
-    x[2, 1] = float("nan")
-    y, _ = lstm(x, module.weights, state, backend=backend)
+    with torch.set_grad_enabled(gradients):
+        clean, _ = lstm(x, module.weights, state, backend=backend)
+        x[2, 1] = float("nan")
+        y, _ = lstm(x, module.weights, state, backend=backend)
     assert torch.isnan(y[2:, 1]).all()
     assert relative_error(y[:, [0, 2]], clean[:, [0, 2]]) < 1e-6
+
+
+def test_packed_weights_follow_the_weights():
+    module, x, state = problem(2, 3, 6, 4, 8)
+    with torch.no_grad():
+        before, _ = module(x, state)
+        for parameter in module.parameters():
+            parameter.mul_(0.5)
+        after, _ = module(x, state)
+    assert relative_error(after, lstm_reference(x, module.weights, state)[0]) < 1e-6
+    assert relative_error(after, before) > 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@GRADIENTS
+def test_weights_of_16_bits_are_computed_with_in_float32(dtype, gradients):
+    module, x, state = problem(3, 5, 7, 11, 13)
+    module.to(dtype)
+    with torch.set_grad_enabled(gradients):
+        y, last = lstm(x, module.weights, state)
+    expected, expected_last = lstm_reference(x, module.weights, state)
+    assert relative_error(y, expected) < 1e-6
+    assert relative_error(last.C, expected_last.C) < 1e-6
 
 
 def test_no_timestep_returns_the_state_unchanged():
