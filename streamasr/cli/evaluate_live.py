@@ -33,11 +33,8 @@ def run_live(
     advance: Callable[[], None],
 ) -> None:
     """Replay ``utterances`` and print the figures; raises AudioError."""
-    import torch
-
     from ..live_evaluation import evaluate_live
 
-    torch.set_num_threads(1)  # as ``streamasr mic`` does
     evaluation = evaluate_live(
         recognizer, utterances, chunk_ms=chunk_ms, report=lambda _: advance()
     )

@@ -21,11 +21,19 @@ def load_recognizer(
     hotwords: Path | None,
     *,
     nbest: int = 1,
+    threads: int = 1,
 ) -> Recognizer:
-    """Load a model; hotwords that cannot be used are a line each on stderr."""
+    """Load a model; hotwords that cannot be used are a line each on stderr.
+
+    The chunks of one stream are too small for more than one of the CPU's ``threads``, which would
+    wait for each other: no gain on an idle machine, and several times as long on a busy one.
+    """
+    import torch
+
     from ..decoding import read_hotwords
     from ..recognizer import Recognizer
 
+    torch.set_num_threads(threads)
     recognizer = Recognizer.from_pretrained(
         model,
         backend=backend.value,

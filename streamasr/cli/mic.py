@@ -110,7 +110,7 @@ def mic(
         interruption.stop = microphone.stop
         rate = microphone.device.sample_rate
         note(f"listening to {microphone.device.name} at {rate} Hz, the model loads; Ctrl-C ends")
-        recognizer = _load(model, backend, decoder, hotwords)
+        recognizer = load_recognizer(model, backend, decoder, hotwords)
         # Not before: a model that cannot be loaded shall leave no empty files.
         session.savers = [stack.enter_context(open_saver(path)) for path in save or ()]
         config = _endpoint(silence, longest)
@@ -171,15 +171,6 @@ def _quiet_libraries() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-def _load(
-    model: Path | None, backend: Backend, decoder: Decoder, hotwords: Path | None
-) -> Recognizer:
-    import torch
-
-    torch.set_num_threads(1)  # a chunk is too small for more: they would wait, and use a core
-    return load_recognizer(model, backend, decoder, hotwords)
 
 
 def _endpoint(silence: float, longest: float) -> EndpointConfig:

@@ -76,7 +76,6 @@ def serve(
         from ..serving.settings import read_tokens
     except ImportError as error:
         raise StreamasrError(f"serving needs {error.name}: {INSTALL}") from error
-    import torch
 
     from ..decoding import read_hotwords
     from ..recognizer import Recognizer
@@ -86,14 +85,14 @@ def serve(
     for path in (certificate, key):
         if path and not path.is_file():
             raise StreamasrError(f"{path}: there is no such file")
-    # Threads that wait for each other would take the time of those that decode.
-    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // 2))
     settings = ServeSettings(
         max_streams=max_streams,
         tokens=read_tokens(token_file) if token_file else frozenset(),
         origins=frozenset(origin or ()),
     )
-    recognizer = load_recognizer(model, backend, decoder, hotwords)
+    # Threads that wait for each other would take the time of those that decode.
+    threads = threads or max(1, (os.cpu_count() or 1) // 2)
+    recognizer = load_recognizer(model, backend, decoder, hotwords, threads=threads)
     if decoders is None:
         decoders = (os.cpu_count() or 1) if recognizer.decoder == "beam" else 0
     again = partial(
