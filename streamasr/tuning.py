@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,21 +34,19 @@ class Trial:
 def tune(
     folder: Path,
     utterances: Sequence[Utterance],
+    values: Mapping[str, Sequence[float]],
     *,
-    lm_weights: Sequence[float],
-    word_scores: Sequence[float],
-    reading_weights: Sequence[float] = (),
     report: Callable[[Trial], None] = lambda _: None,
 ) -> Trial:
-    """Try all weights together, store the best in the model folder's ``beam.json``, return them.
+    """Try all ``values`` together, store the best in the model folder's ``beam.json``, return them.
 
-    ``reading_weights`` are those of the recurrent language model; without any it stays as it is.
-    With it goes what makes confidence the share of words that are right, on the same utterances.
-    All other settings stay as they are there. Posteriors are computed once, and each utterance is
-    decoded whole: chunks do not change the words.
+    ``values`` are lists to try by the names of ``BeamConfig``'s settings; all others stay as they
+    are. With the best goes what makes confidence the share of words that are right, on the same
+    utterances. Posteriors are computed once, and each utterance is decoded whole: chunks do not
+    change the words.
     """
     reader = load_reader(folder)
-    if any(reading_weights) and not reader:
+    if any(values.get("reading_weight", ())) and not reader:
         raise ModelError(
             f"{folder} has no recurrent language model to weigh: scripts/train_language_model"
         )
@@ -61,16 +59,8 @@ def tune(
     references = [utterance.transcript for utterance in utterances]
     best: Trial | None = None
     words: list[list[Word]] = []
-    for lm_weight, word_score, reading_weight in itertools.product(
-        lm_weights, word_scores, reading_weights or (start.reading_weight,)
-    ):
-        config = start.model_copy(
-            update={
-                "lm_weight": lm_weight,
-                "word_score": word_score,
-                "reading_weight": reading_weight,
-            }
-        )
+    for tried in itertools.product(*values.values()):
+        config = start.model_copy(update=dict(zip(values, tried, strict=True)))
         step_seconds = bundle.config.frontend.step_seconds
         decoder = BeamDecoder(bundle.spelling_tokens, step_seconds, lexicon, config, reader=reader)
         found = [_decode(decoder, log_probs) for log_probs in heard]

@@ -11,7 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from streamasr.errors import ModelError
+from streamasr.int8 import from_int8, to_int8
 from streamasr.model import AcousticModel, ModelConfig, Tokens, load_bundle, save_bundle
+
+from .conftest import relative_error
 
 
 @pytest.fixture
@@ -35,6 +38,36 @@ def test_a_saved_model_loads_the_same(tmp_path: Path, tiny_folder: Path):
     assert again.tokens == bundle.tokens
     for name, tensor in bundle.model.state_dict().items():
         assert torch.equal(again.model.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_int8_keeps_each_row_to_within_half_a_step(seed):
+    torch.manual_seed(seed)
+    rows = torch.randn(13, 29) * torch.logspace(-3, 2, 13)[:, None]
+    rows[5] = 0
+    tensors = {"w": rows, "w.bias": torch.randn(13)}
+    again = from_int8(to_int8(tensors))
+    steps = rows.double().abs().amax(dim=1, keepdim=True) / 127
+    assert to_int8(tensors)["w"].dtype == torch.int8
+    # Half a step, and float16's rounding of the result.
+    assert ((again["w"].double() - rows).abs() <= 0.5 * steps + 2**-11 * rows.abs() + 1e-7).all()
+    assert relative_error(again["w.bias"], tensors["w.bias"]) < 2**-11
+    assert set(again) == set(tensors)
+
+
+def test_int8_weights_lose_nothing_in_float16(tiny_folder: Path):
+    weights = load_bundle(tiny_folder).model.state_dict()
+    assert load_file(tiny_folder / "model.safetensors")["head.weight"].dtype == torch.int8
+    assert all(torch.equal(w.half().float(), w) for w in weights.values())
+
+
+def test_a_scale_of_the_wrong_size_is_a_damaged_file(folder: Path):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["head.weight.scale"] = torch.ones(3, 1)
+    save_file(tensors, path)
+    with pytest.raises(ModelError, match="damaged"):
+        load_bundle(folder)
 
 
 def test_the_fingerprint_is_of_all_that_words_depend_on(folder: Path):

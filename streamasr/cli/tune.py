@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +42,16 @@ def tune(
             "--reading-weights", metavar="LIST", help="Recurrent language model weights to try."
         ),
     ] = "",
+    reading_lm_weights: Annotated[
+        str,
+        typer.Option(
+            "--reading-lm-weights", metavar="LIST", help="The other model's weights beside it."
+        ),
+    ] = "",
+    reading_word_scores: Annotated[
+        str,
+        typer.Option("--reading-word-scores", metavar="LIST", help="Scores per word beside it."),
+    ] = "",
     every: Annotated[
         int, typer.Option("--every", min=1, metavar="N", help="Take each N-th recording only.")
     ] = 1,
@@ -49,33 +61,28 @@ def tune(
     from ..manifest import read_manifest
     from ..tuning import tune as run
 
-    weights, scores = _numbers(lm_weights), _numbers(word_scores)
-    readings = _numbers(reading_weights) if reading_weights else []
+    lists = {
+        "lm_weight": lm_weights,
+        "word_score": word_scores,
+        "reading_weight": reading_weights,
+        "reading_lm_weight": reading_lm_weights,
+        "reading_word_score": reading_word_scores,
+    }
+    values = {name: _numbers(text) for name, text in lists.items() if text}
     utterances = read_manifest(manifest)[::every]
     with console.progress_bar(quiet=quiet) as bar:
-        task = bar.add_task(
-            "tuning", total=len(weights) * len(scores) * max(1, len(readings)), rate=""
-        )
+        trials = math.prod(len(tried) for tried in values.values())
+        task = bar.add_task("tuning", total=trials, rate="")
 
         def report(trial: Trial) -> None:
             bar.update(task, advance=1, rate=f"WER {100 * trial.counts.wer:.2f} %")
-            print(_line(trial))
+            print(_line(trial, values))
 
-        best = run(
-            model,
-            utterances,
-            lm_weights=weights,
-            word_scores=scores,
-            reading_weights=readings,
-            report=report,
-        )
-    console.note(f"stored in {model / 'beam.json'}: {_line(best)}")
+        best = run(model, utterances, values, report=report)
+    console.note(f"stored in {model / 'beam.json'}: {_line(best, values)}")
 
 
-def _line(trial: Trial) -> str:
-    config, counts = trial.config, trial.counts
-    return (
-        f"lm_weight {config.lm_weight:g}  word_score {config.word_score:g}  "
-        f"reading_weight {config.reading_weight:g}  "
-        f"WER {100 * counts.wer:.2f} %  CER {100 * counts.cer:.2f} %"
-    )
+def _line(trial: Trial, names: Iterable[str]) -> str:
+    settings = "  ".join(f"{name} {getattr(trial.config, name):g}" for name in names)
+    counts = trial.counts
+    return f"{settings}  WER {100 * counts.wer:.2f} %  CER {100 * counts.cer:.2f} %"

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 
 from ..errors import ModelError
 from ..frontend import FrontendConfig
+from ..int8 import from_int8, to_int8
 from .acoustic import AcousticModel, ModelConfig
 from .tokens import SPACE, Tokens
 
@@ -115,7 +116,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     data = _read(folder, WEIGHTS)
     model = AcousticModel(config.model)
     try:
-        tensors = safetensors.torch.load(data)
+        tensors = from_int8(safetensors.torch.load(data))
     except (SafetensorError, ValueError) as error:
         raise ModelError(f"{folder / WEIGHTS}: not a safetensors file, or damaged") from error
     _check_tensors(folder / WEIGHTS, tensors, model.state_dict())
@@ -166,9 +167,12 @@ def save_bundle(
     tokens: Tokens,
     *,
     phones: Tokens | None = None,
-    dtype: torch.dtype = torch.float16,
+    dtype: torch.dtype = torch.int8,
 ) -> None:
-    """Write a model folder that ``load_bundle`` reads; weights are stored as ``dtype``."""
+    """Write a model folder that ``load_bundle`` reads; weights are stored as ``dtype``.
+
+    With int8 that is matrices, see ``to_int8``; with a floating-point type it is all.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(config.model_dump(mode="json"), indent=1)
@@ -176,5 +180,9 @@ def save_bundle(
     for name, listed in ((TOKENS, tokens), (PHONES, phones)):
         if listed:
             (folder / name).write_text("\n".join(listed.symbols) + "\n", encoding="utf-8")
-    tensors = {name: t.detach().to(dtype).contiguous() for name, t in model.state_dict().items()}
+    tensors = {name: t.detach().contiguous() for name, t in model.state_dict().items()}
+    if dtype == torch.int8:
+        tensors = to_int8(tensors)
+    else:
+        tensors = {name: t.to(dtype) for name, t in tensors.items()}
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(tensors))

@@ -66,10 +66,6 @@ def test_a_stored_model_is_the_same_within_the_rounding_of_int8(model, pieces, t
     exact = Reader(model, pieces).score(text, reader.initial_state())
     for found, expected in zip(reader.score(text, reader.initial_state()), exact, strict=True):
         assert found == pytest.approx(expected, abs=0.15)
-    weights = reader._model.state_dict()
-    for name, value in model.state_dict().items():
-        step = value.abs().amax(dim=-1, keepdim=True) / 127
-        assert ((weights[name] - value).abs() <= 0.51 * step + 1e-3 * (value.dim() < 2)).all()
 
 
 def test_a_folder_without_one_has_none(tmp_path):

@@ -94,7 +94,8 @@ denominator_from = 120
     write_lexicon(folder / "lexicon.txt", words)
     (folder / "lm.bin").write_text(language_model(words))
     dev, trials = read_manifest(tone_data / "dev.tsv"), []
-    best = tune(folder, dev, lm_weights=[0.5, 1.0], word_scores=[-1.0, 1.0], report=trials.append)
+    values = {"lm_weight": [0.5, 1.0], "word_score": [-1.0, 1.0]}
+    best = tune(folder, dev, values, report=trials.append)
     assert len(trials) == 4
     assert best.counts.wer == min(trial.counts.wer for trial in trials)
     assert json.loads((folder / "beam.json").read_text()) == best.config.model_dump(
@@ -109,20 +110,19 @@ denominator_from = 120
     )
     assert run.returncode == 0, run.stderr
     assert "perplexity of" in run.stdout
-    trials.clear()
-    again = tune(
-        folder,
-        dev,
-        lm_weights=[1.0],
-        word_scores=[0.0],
-        reading_weights=[0.0, 0.5],
-        report=trials.append,
-    )
-    assert [trial.config.reading_weight for trial in trials] == [0.0, 0.5]
-    assert again.counts.wer == min(trial.counts.wer for trial in trials)
-    assert json.loads((folder / "beam.json").read_text()) == again.config.model_dump(
-        exclude_defaults=True
-    )
+    command = [sys.executable, "-m", "streamasr", "tune", tone_data / "dev.tsv", "--model", folder]
+    lists = ["--lm-weights=1", "--word-scores=0", "--reading-weights=0,0.5"]
+    lists += ["--reading-lm-weights=0.5,1", "--reading-word-scores=-1"]
+    run = subprocess.run([*command, *lists], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    tried = run.stdout.splitlines()
+    assert [line.split()[5:10:2] for line in tried] == [
+        [weight, lm_weight, "-1"] for weight in ("0", "0.5") for lm_weight in ("0.5", "1")
+    ]
+    settings = json.loads((folder / "beam.json").read_text())
+    best = min(tried, key=lambda line: float(line.split("WER ")[1].split()[0]))
+    assert best.split()[7] == f"{settings['reading_lm_weight']:g}"
+    assert settings["reading_word_score"] == -1
     recognizer = Recognizer.from_pretrained(folder)
     assert recognizer.decoder == "beam"
     # Whether "ab b" is one word, or a long sound two short ones, only a language model can tell.
@@ -174,4 +174,4 @@ def test_a_bundle_with_phones_is_read_back(recipe, tone_data: Path, tmp_path: Pa
 def test_weights_for_a_language_model_that_is_missing(tiny_folder, tone_data):
     dev = read_manifest(tone_data / "dev.tsv")
     with pytest.raises(ModelError, match="no recurrent language model to weigh"):
-        tune(tiny_folder, dev, lm_weights=[1.0], word_scores=[0.0], reading_weights=[0.5])
+        tune(tiny_folder, dev, {"reading_weight": [0.5]})

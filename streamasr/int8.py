@@ -1,0 +1,48 @@
+"""Weights in a quarter of float32's space: matrices as int8, each row with its own scale.
+
+They are stored so, not computed with: what is read back is float16, which a GPU can multiply as it
+is. What it costs in WER and perplexity is in docs/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+__all__ = ["from_int8", "to_int8"]
+
+_SCALE = ".scale"
+
+
+def to_int8(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return matrices as int8 and ``NAME.scale (rows, 1)``; other tensors as float16."""
+    stored: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        if value.dim() < 2:
+            stored[name] = value.half()
+            continue
+        scale = (value.abs().amax(dim=1, keepdim=True) / 127).clamp(min=1e-12)
+        stored[name] = (value / scale).round().to(torch.int8)
+        stored[name + _SCALE] = scale
+    return stored
+
+
+def from_int8(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo ``to_int8``, but for what was rounded; tensors without a scale stay as they are.
+
+    Raises ValueError for a scale that does not fit its matrix.
+    """
+    tensors = {}
+    for name, value in stored.items():
+        if name.endswith(_SCALE) and name.removesuffix(_SCALE) in stored:
+            continue
+        scale = stored.get(name + _SCALE)
+        if scale is None:
+            tensors[name] = value
+        elif scale.shape == (*value.shape[:1], 1):
+            tensors[name] = (value * scale).half()
+        else:
+            raise ValueError(f"{name}{_SCALE} has shape {tuple(scale.shape)}")
+    return tensors
