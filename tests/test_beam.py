@@ -279,7 +279,7 @@ def test_a_packed_lexicon_is_the_same(phone_folder, tmp_path):
     assert Lexicon(tmp_path, PHONES).words == Lexicon(phone_folder, PHONES).words
     for damaged in (packed[:-9], b"no gzip", packed[:20] + b"?" + packed[21:]):
         (tmp_path / "lexicon.txt.gz").write_bytes(damaged)
-        with pytest.raises(ModelError, match=r"lexicon\.txt: not UTF-8 text, or damaged"):
+        with pytest.raises(ModelError, match=r"lexicon\.txt\.gz: not UTF-8 text, or damaged"):
             Lexicon(tmp_path, PHONES)
     (tmp_path / "lexicon.txt.gz").unlink()
     with pytest.raises(ModelError, match=r"lexicon\.txt: cannot be read \(No such file"):

@@ -185,16 +185,21 @@ def _readings(
                 yield hotword, reading
 
 
+def _lexicon_file(path: Path) -> Path:
+    packed = path.with_name(path.name + ".gz")
+    return packed if packed.exists() and not path.exists() else path
+
+
 def read_lexicon(path: Path) -> str:
     """Return the text of a lexicon; where there is none, that of ``<path>.gz``.
 
     Raises OSError or ValueError for one that cannot be read.
     """
-    packed = path.with_name(path.name + ".gz")
-    if path.exists() or not packed.exists():
+    found = _lexicon_file(path)
+    if found == path:
         return path.read_text(encoding="utf-8")
     try:
-        return gzip.decompress(packed.read_bytes()).decode()
+        return gzip.decompress(found.read_bytes()).decode()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError("damaged") from error
 
@@ -206,7 +211,7 @@ def _read_entries(path: Path) -> dict[str, list[tuple[str, ...]]]:
     except OSError as error:
         raise _missing(path, error) from error
     except ValueError as error:
-        raise ModelError(f"{path}: not UTF-8 text, or damaged") from error
+        raise ModelError(f"{_lexicon_file(path)}: not UTF-8 text, or damaged") from error
     for line in text.splitlines():
         if line.strip():
             word, *spelling = line.split()

@@ -86,7 +86,12 @@ def learn_pieces(sentences: Iterable[str], size: int) -> Pieces:
 
 
 def encode(sentences: Iterable[str], pieces: Pieces) -> NDArray[np.int16]:
-    """Return a text as one row of pieces, ``</s>`` behind each sentence."""
+    """Return a text as one row of pieces, ``</s>`` behind each sentence.
+
+    Raises ConfigError for more than 32,768 pieces.
+    """
+    if len(pieces) > np.iinfo(np.int16).max + 1:
+        raise ConfigError(f"{len(pieces)} pieces are too many: at most 32768")
     found = bytearray()
     for sentence in sentences:
         row = [place for word in sentence.split() for place in pieces.encode(word)]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from streamasr.errors import ConfigError
-from streamasr.language import LanguageModelConfig, Reader
+from streamasr.language import LanguageModelConfig, Pieces, Reader
 from streamasr.training.language import (
     LanguageTraining,
     encode,
@@ -93,3 +93,9 @@ def test_what_does_not_fit_is_one_line(sentences, tmp_path):
 def test_too_small_a_text_for_its_pieces_is_one_line():
     with pytest.raises(ConfigError, match=r"no 4000 pieces can be learned .*: Vocabulary size"):
         learn_pieces(["the cats see"], 4000)
+
+
+def test_more_pieces_than_int16_can_count_are_one_line():
+    pieces = Pieces(["</s>", *map(str, range(1 << 15))])
+    with pytest.raises(ConfigError, match="32769 pieces are too many: at most 32768"):
+        encode(["one two"], pieces)
