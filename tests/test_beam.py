@@ -267,7 +267,9 @@ def test_words_of_an_unsure_segment_are_taken_for_noise(phone_folder):
     ):
         assert " ".join(w.text for w in decode(strict, log_probs)) == text
     _, state = strict(unsure[:8], strict.initial_state())
-    assert strict.partial(state) == []
+    assert [w.text for w in strict.partial(state)] == ["the"]
+    config = config.model_copy(update={"least_partial_confidence": 0.6})
+    assert BeamDecoder(PHONES, STEP, lexicon, config).partial(state) == []
     lenient = BeamDecoder(PHONES, STEP, lexicon, BeamConfig())
     assert [w.text for w in decode(lenient, unsure)] == ["the", "sea"]
 

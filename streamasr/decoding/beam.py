@@ -69,6 +69,9 @@ class BeamConfig(BaseModel):
     least_confidence: float = Field(
         0.0, ge=0, lt=1, description="mean of a segment's words; below it they are taken for noise"
     )
+    least_partial_confidence: float = Field(
+        0.0, ge=0, lt=1, description="the same while it lasts: its first words may be unsure alone"
+    )
 
     def confidence(self, posterior: float) -> float:
         """Return how likely a word is right whose tokens have this mean posterior (Platt 1999)."""
@@ -192,7 +195,7 @@ class BeamDecoder:
             return []
         search = self._search_of(state)
         words = self._words(search.decoder.get_best_hypothesis(0), state)
-        return words if self._are_speech(words) else []
+        return words if _are_sure(words, self._config.least_partial_confidence) else []
 
     def finish(self, state: BeamState) -> tuple[list[Word], BeamState]:
         """End the segment: return its words, and the state after them."""
@@ -207,7 +210,7 @@ class BeamDecoder:
             search.decoder.decode_end()
             readings = self._readings(search.decoder.get_all_final_hypothesis(), state.read)
             words = self._words(readings[0].hypothesis, state) if readings else []
-            if self._are_speech(words):
+            if _are_sure(words, self._config.least_confidence):
                 state = self._remember(readings, state)
             else:
                 words = []
@@ -259,11 +262,6 @@ class BeamDecoder:
         if self._nbest > 1:
             state = replace(state, alternatives=self._join(state.alternatives, readings))
         return state
-
-    def _are_speech(self, words: Sequence[Word]) -> bool:
-        """Whether a segment's words are sure enough to have been said: noise resembles none."""
-        total = sum(word.confidence for word in words)
-        return total >= self._config.least_confidence * len(words)
 
     @property
     def unusable_hotwords(self) -> Sequence[tuple[Hotword, str]]:
@@ -336,6 +334,11 @@ class BeamDecoder:
                     )
                 letters = []
         return found
+
+
+def _are_sure(words: Sequence[Word], least: float) -> bool:
+    """Whether words have this mean confidence; those that noise resembles have little."""
+    return sum(word.confidence for word in words) >= least * len(words)
 
 
 def _first(
