@@ -39,8 +39,9 @@ def seconds_of_a_bare_network(recognizer: Recognizer, seconds: float, chunk_ms: 
 
 def test_recognition_takes_little_longer_than_a_bare_network(recognizer, samples_folder):
     # A machine's seconds are its own, and those of whatever else it does. So the whole recognizer,
-    # reading, frontend, model and beam search, is measured beside a yardstick, in turns: where
-    # RTF 0.1 is the mark (docs/RESULTS.md), the yardstick's RTF is 0.04 to 0.05 on one core.
+    # reading, frontend, model and beam search, is measured beside a yardstick, in turns. RTF 0.1 is
+    # the mark, and docs/RESULTS.md measures it; there it was 1.1 to 2.2 times the yardstick, which
+    # a machine with faster memory favours.
     utterances = read_manifest(samples_folder / "samples.tsv")
     took = yardstick = 0.0
     for _ in range(3):
@@ -50,7 +51,7 @@ def test_recognition_takes_little_longer_than_a_bare_network(recognizer, samples
         audio = 3600 * result.hours
         took += result.rtf * audio
         yardstick += seconds_of_a_bare_network(recognizer, audio, chunk_ms=320)
-    assert took < 2.5 * yardstick
+    assert took < 4 * yardstick
 
 
 def test_the_command_prints_what_was_said(samples_folder: Path):
