@@ -20,7 +20,7 @@ def to_int8(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return matrices as int8 and ``NAME.scale (rows, 1)``; other tensors as float16."""
     stored: dict[str, Tensor] = {}
     for name, value in tensors.items():
-        if value.dim() < 2:
+        if value.dim() != 2:
             stored[name] = value.half()
             continue
         scale = (value.abs().amax(dim=1, keepdim=True) / 127).clamp(min=1e-12)

@@ -57,16 +57,19 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("tiny"))
 
 
-def save_tiny(folder: Path, hidden_size: int = 24) -> Path:
+def save_tiny(
+    folder: Path, hidden_size: int = 24, *, stack: int = 4, stride: int = 0, channels: int = 0
+) -> Path:
     """Write a model folder with random weights: 2 layers."""
     torch.manual_seed(0)
-    frontend = FrontendConfig(mean=(-4.0,) * 80, std=(3.0,) * 80)
+    frontend = FrontendConfig(stack=stack, stride=stride, mean=(-4.0,) * 80, std=(3.0,) * 80)
     tokens = Tokens.characters()
     sizes = ModelConfig(
         input_size=frontend.feature_size,
         hidden_size=hidden_size,
         num_layers=2,
         vocab_size=len(tokens),
+        channels=channels,
     )
     model = AcousticModel(sizes)
     # Sharper than a fresh head and fond of spaces, so that many tokens come out and make words: one
@@ -82,6 +85,13 @@ def save_tiny(folder: Path, hidden_size: int = 24) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> Recognizer:
     return Recognizer.from_pretrained(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def overlapping(tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
+    """Timesteps that share frames, of which no chunk is a whole number, and convolutions."""
+    folder = tmp_path_factory.mktemp("overlapping")
+    return Recognizer.from_pretrained(save_tiny(folder, stack=9, stride=3, channels=2))
 
 
 @pytest.fixture

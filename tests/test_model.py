@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from streamasr.errors import ModelError
 from streamasr.int8 import from_int8, to_int8
 from streamasr.model import AcousticModel, ModelConfig, Tokens, load_bundle, save_bundle
+from streamasr.model.convolutions import Convolutions
 
 from .conftest import relative_error
 
@@ -28,6 +29,35 @@ def test_shapes_and_posteriors():
     assert log_probs.shape == (7, 2, 5)
     assert state.h.shape == state.C.shape == (3, 2, 10)
     assert torch.allclose(log_probs.exp().sum(-1), torch.ones(7, 2))
+
+
+def test_convolutions_are_those_of_a_plain_loop():
+    """Three layers of 3 x 3, in float64, of each timestep by itself."""
+    torch.manual_seed(0)
+    found = Convolutions(9 * 20, 6, channels=2, n_mels=20).double()
+    frames = torch.randn(4, 3, 9 * 20, dtype=torch.float64)
+    maps = frames.reshape(12, 1, 9, 20)
+    for layer, (down, across) in zip(found.layers[::2], [(1, 2), (2, 2), (1, 2)], strict=False):
+        weight, bias = layer.weight, layer.bias
+        maps = torch.nn.functional.pad(maps, (1, 1))
+        rows = range(0, maps.shape[2] - 2, down)
+        columns = range(0, maps.shape[3] - 2, across)
+        out = torch.zeros(12, len(weight), len(rows), len(columns), dtype=torch.float64)
+        for i, row in enumerate(rows):
+            for j, column in enumerate(columns):
+                seen = maps[:, None, :, row : row + 3, column : column + 3]
+                out[:, :, i, j] = (seen * weight).sum((2, 3, 4)) + bias
+        maps = out.clamp(min=0)
+    expected = (maps.flatten(1) @ found.project.weight.T).view(4, 3, 6)
+    assert relative_error(found(frames), expected) < 1e-12
+    assert relative_error(found.float()(frames.float()), expected) < 1e-6
+
+
+def test_convolutions_need_room():
+    sizes = {"input_size": 8 * 80, "vocab_size": 5, "channels": 4}
+    with pytest.raises(ValueError, match="at least 9 frames of 80 bins"):
+        ModelConfig(**sizes)
+    assert ModelConfig(**{**sizes, "input_size": 9 * 80}).convolutions() is not None
 
 
 def test_a_saved_model_loads_the_same(tmp_path: Path, tiny_folder: Path):

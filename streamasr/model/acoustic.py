@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from persistent_lstm import NORM_EPSILON, LSTMState, PersistentLSTM, zero_state
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
+
+from .convolutions import Convolutions
 
 __all__ = ["AcousticModel", "ModelConfig", "log_softmax_heads"]
 
 
 class ModelConfig(BaseModel):
-    """The sizes of the stack. ``vocab_size`` counts the blank, and so does ``phone_size``.
+    """The sizes of the network. ``vocab_size`` counts the blank, and so does ``phone_size``.
 
-    ``phone_size`` is 0 for a model without a head for phones.
+    ``phone_size`` is 0 for a model without a head for phones. With ``channels`` there are
+    convolutions over timesteps of ``input_size / n_mels`` frames.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,19 +28,36 @@ class ModelConfig(BaseModel):
     num_layers: int = Field(4, gt=0)
     vocab_size: int = Field(gt=1)
     phone_size: int = Field(0, ge=0)
+    channels: int = Field(0, ge=0)
+    n_mels: int = Field(80, gt=0)
+
+    @model_validator(mode="after")
+    def _frames_fit(self) -> Self:
+        if self.channels and (self.input_size % self.n_mels or self.input_size < 9 * self.n_mels):
+            raise ValueError(
+                f"convolutions need timesteps of at least 9 frames of {self.n_mels} bins, "
+                f"input_size is {self.input_size}"
+            )
+        return self
 
     @property
     def output_size(self) -> int:
         """Values per timestep: tokens, then phones."""
         return self.vocab_size + self.phone_size
 
+    def convolutions(self) -> Convolutions | None:
+        """Return new convolutions of these sizes, if there are any."""
+        if not self.channels:
+            return None
+        return Convolutions(self.input_size, self.hidden_size, self.channels, self.n_mels)
+
 
 class AcousticModel(nn.Module):
     """Timesteps in, log-posteriors of CTC tokens out (Graves et al. 2006), state passed through.
 
-    A projection to the hidden size, a residual stack of LSTM layers, normalisation, and the head.
-    Gains and biases of the normalisations are folded into the weights that follow them, so that a
-    persistent kernel can run the stack in one launch.
+    A projection to the hidden size and what convolutions add, a residual stack of LSTM layers,
+    normalisation, and the head. Gains and biases of the normalisations are folded into the weights
+    that follow them, so that a persistent kernel can run the stack in one launch.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -43,6 +65,7 @@ class AcousticModel(nn.Module):
         hidden = config.hidden_size
         self.config = config
         self.input = nn.Linear(config.input_size, hidden)
+        self.convolutions = config.convolutions()
         self.lstm = PersistentLSTM(hidden, hidden, config.num_layers, residual=True)
         self.norm = nn.LayerNorm(hidden, eps=NORM_EPSILON, elementwise_affine=False)
         self.head = nn.Linear(hidden, config.output_size)
@@ -65,7 +88,10 @@ class AcousticModel(nn.Module):
         ``lengths (B,)`` says how many timesteps each row has, when rows differ: what stands behind
         them means nothing, and the row's state is the one after its last.
         """
-        y, state = self.lstm(self.input(frames), state, lengths=lengths, backend=backend)
+        x = self.input(frames)
+        if self.convolutions is not None:
+            x = x + self.convolutions(frames)
+        y, state = self.lstm(x, state, lengths=lengths, backend=backend)
         return log_softmax_heads(self.head(self.norm(y)), self.config), state
 
 

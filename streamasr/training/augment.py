@@ -113,7 +113,8 @@ def colour_spectrum(
     """Give normalised log-mel ``frames (n, n_mels)`` the sound of another channel.
 
     A smooth random equaliser stands for microphones, a random low-pass for codecs: both are gains
-    in dB per bin, applied to the mel energies above the floor.
+    in dB per bin, applied to the mel energies above the floor. With ``warp`` the speaker's vocal
+    tract becomes longer or shorter, too.
     """
     position = np.linspace(0, 1, frontend.config.n_mels)
     gain = np.zeros(frontend.config.n_mels)
@@ -123,7 +124,22 @@ def colour_spectrum(
         cutoff, depth = rng.uniform(0.6, 1.0), rng.uniform(15, 45)
         gain -= depth * np.clip((position - cutoff) / 0.04, 0, 1)
     factor = torch.from_numpy(10 ** (gain / 10)).float()
-    return frontend.normalise(frontend.mel_energy(frames) * factor)
+    energy = frontend.mel_energy(frames)
+    if config.warp:
+        energy = _warp(energy, 1 + rng.uniform(-config.warp, config.warp))
+    return frontend.normalise(energy * factor)
+
+
+def _warp(energy: Tensor, factor: float) -> Tensor:
+    """Move mel ``energy (n, n_mels)`` from bin ``k`` to ``factor * k``: another vocal tract.
+
+    Jaitly and Hinton 2013; in mel, whose bins widen, formants move by about the same share.
+    """
+    bins = energy.shape[-1]
+    place = (torch.arange(bins) / factor).clamp(max=bins - 1)
+    below = place.floor().long().clamp(max=bins - 2)
+    share = place - below
+    return energy[:, below] * (1 - share) + energy[:, below + 1] * share
 
 
 def mask_spectrogram(frames: Tensor, config: AugmentConfig, rate: float, rng: Generator) -> Tensor:

@@ -74,6 +74,7 @@ class AugmentConfig(_Section):
     frequency_width: int = Field(20, ge=0)
     time_masks_per_second: float = Field(0.4, ge=0)
     time_width_seconds: float = Field(0.3, ge=0)
+    warp: float = Field(0.0, ge=0, lt=0.5)
 
 
 class PhonesConfig(_Section):
@@ -105,11 +106,15 @@ class LossConfig(_Section):
 
 
 class NetworkConfig(_Section):
-    """The stack; normalisation between its layers folds into the weights on export."""
+    """The stack; normalisation between its layers folds into the weights on export.
+
+    ``channels`` are those of the convolutions before it, 0 for none.
+    """
 
     hidden_size: int = Field(512, gt=0)
     num_layers: int = Field(4, gt=0)
     dropout: float = Field(0.1, ge=0, lt=1)
+    channels: int = Field(0, ge=0)
 
 
 class OptimizerConfig(_Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 from ..decoding.lexicon import read_lexicon
 from ..errors import ConfigError
 from ..frontend import Frontend
-from ..model import AcousticModel, Tokens
+from ..model import Tokens
 from .alignment import Graph, align, ctc_graph, pronunciation_graph
 from .augment import Timing
 from .cache import AudioCache
+from .network import TrainingNetwork
 
-__all__ = ["Labels", "Pronunciations", "align_corpus"]
+__all__ = ["Head", "Labels", "Pronunciations", "align_corpus"]
 
 _BATCH_SECONDS = 200.0
 # Seconds by which the characters of a CTC network were seen to lag behind the sound.
 _CHARACTER_LAG = 0.04
+
+Head = Literal["characters", "phones", "frames"]
 
 IGNORED = -100  # a label that any answer fits: an utterance without alignment
 Timesteps = NDArray[np.int8]
@@ -122,29 +125,32 @@ class Labels:
 
 
 def align_corpus(
-    model: AcousticModel,
+    network: TrainingNetwork,
     frontend: Frontend,
     cache: AudioCache,
     texts: Sequence[str],
     tokens: Tokens,
     pronunciations: Pronunciations,
     *,
-    by_phones: bool,
-    before: Labels | None,
+    by: Head,
+    before: Labels | None = None,
     delay_seconds: float,
 ) -> Labels:
     """Align every recording of ``cache`` with its text and return its phones.
 
-    By the model's phones, if it has learned them: their posteriors over their shares of the labels
-    ``before``, as hybrid systems do (Bourlard and Morgan 1994). Otherwise by its characters, each
-    word's time being shared out evenly among its phones.
+    Args:
+        by: the head that knows best. ``frames``: its posteriors over the phones' shares of the
+            labels ``before``, as hybrid systems do (Bourlard and Morgan 1994). ``phones``, each of
+            which lasts until the next. ``characters``, each word's time being shared out evenly
+            among its phones.
     """
+    by_phones = by != "characters"
     rows: list[Timesteps] = [np.zeros(0, np.int8)] * len(texts)
     step = frontend.config.step_seconds
     lag = delay_seconds if by_phones else _CHARACTER_LAG
     shift = round(lag / step)
     assert tokens.space is not None
-    prior = np.log(before.prior(model.config.phone_size)) if before else np.float32(0)
+    prior = np.log(before.prior(network.sizes.phone_size)) if before else np.float32(0)
     for batch in _batches(cache, frontend.config.sample_rate):
         graphs = []
         for index in batch:
@@ -153,9 +159,10 @@ def align_corpus(
                 graphs.append(pronunciation_graph([pronunciations[w] for w in words], 0))
             else:
                 graphs.append(ctc_graph([tokens.encode(w) for w in words], tokens.space, 0))
-        scores = _scores(model, frontend, cache, batch)
-        heads = [s[:, len(tokens) :] - prior if by_phones else s[:, : len(tokens)] for s in scores]
-        for index, graph, path in zip(batch, graphs, align(heads, graphs), strict=True):
+        scores = [
+            _of_head(s, by, network) - prior for s in _scores(network, frontend, cache, batch)
+        ]
+        for index, graph, path in zip(batch, graphs, align(scores, graphs), strict=True):
             if path is None:
                 continue
             if by_phones:
@@ -182,14 +189,29 @@ def _batches(cache: AudioCache, rate: int) -> Iterator[list[int]]:
 
 @torch.inference_mode()
 def _scores(
-    model: AcousticModel, frontend: Frontend, cache: AudioCache, batch: list[int]
+    network: TrainingNetwork, frontend: Frontend, cache: AudioCache, batch: list[int]
 ) -> list[NDArray[np.float32]]:
     items = [
         frontend.stack(frontend.log_mel(torch.cat([torch.from_numpy(cache[i]), frontend.tail()])))
         for i in batch
     ]
-    log_probs, _ = model(torch.nn.utils.rnn.pad_sequence(items))
+    device = next(network.parameters()).device
+    log_probs = network(torch.nn.utils.rnn.pad_sequence(items).to(device)).cpu()
     return [log_probs[: len(frames), row].numpy() for row, frames in enumerate(items)]
+
+
+def _of_head(log_probs: NDArray[np.float32], by: Head, network: TrainingNetwork) -> Any:
+    """Return the part ``by`` of ``log_probs (T, V + P + P)``, as scores of states that last."""
+    sizes = network.sizes
+    characters, phones, frames = np.split(log_probs, [sizes.vocab_size, sizes.output_size], axis=1)
+    if by == "characters":
+        return characters
+    if by == "frames":
+        return frames
+    # CTC says a phone once and is silent while it lasts: a blank is as much part of it, but a
+    # little less, so that long silence between words is silence.
+    blank = phones[:, :1]
+    return np.hstack([blank, np.logaddexp(phones[:, 1:], blank - np.float32(0.7))])
 
 
 def _spread(

@@ -21,7 +21,7 @@ from ..model.bundle import BundleConfig
 from .batches import Batch, Corpus, batches_of_epoch, epoch_plan, load_corpus
 from .config import OptimizerConfig, TrainingConfig
 from .crf import phone_trigrams
-from .labels import Labels, Pronunciations, align_corpus
+from .labels import Head, Labels, Pronunciations, align_corpus
 from .log import RunLog, plot_curves
 from .losses import Losses
 from .memory import keep_freed_memory
@@ -80,7 +80,7 @@ class _Run:
         self.phones = Tokens.phones() if config.phones.lexicon else None
         start = _starting_model(config, self.tokens)
         self.corpus = load_corpus(config, self.tokens)
-        self.features = start.config.frontend if start else _statistics(self.corpus, config)
+        self.features = _features(config, start.config.frontend if start else None, self.corpus)
         self.frontend = Frontend(self.features)
         self.dev = DevSet(config, self.frontend, self.tokens)
         torch.manual_seed(config.seed)
@@ -92,6 +92,7 @@ class _Run:
         )
         if start:
             network.load_exported(start.model)
+        self._first_head: Head = "phones" if start and start.phones else "characters"
         self.state = TrainingState(config, network)
         self.checkpoint = self.output / "checkpoint.pt"
         if self.checkpoint.exists():
@@ -166,17 +167,19 @@ class _Run:
         path = self.output / f"labels-{due}.npz"
         if not path.exists():
             earlier = sorted(self.output.glob("labels-*.npz"), key=lambda p: p.stat().st_mtime)
-            align_corpus(
-                self.state.average.export(frames=True),
-                self.frontend,
-                self.corpus.cache,
-                self.corpus.texts,
-                self.tokens,
-                Pronunciations(config.lexicon, self.phones),
-                by_phones=bool(earlier),
-                before=Labels.load(earlier[-1]) if earlier else None,
-                delay_seconds=config.delay_seconds,
-            ).save(path)
+            with _autocast(self.config, self.state.device):
+                labels = align_corpus(
+                    self.state.average,
+                    self.frontend,
+                    self.corpus.cache,
+                    self.corpus.texts,
+                    self.tokens,
+                    Pronunciations(config.lexicon, self.phones),
+                    by="frames" if earlier else self._first_head,
+                    before=Labels.load(earlier[-1]) if earlier else None,
+                    delay_seconds=config.delay_seconds,
+                )
+            labels.save(path)
         return Labels.load(path)
 
     def _pieces(self, labels: Labels | None, epoch: int) -> tuple[Corpus, Labels | None]:
@@ -238,6 +241,16 @@ def _update(
 def _autocast(config: TrainingConfig, device: torch.device) -> Any:
     half = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
+
+
+def _features(
+    config: TrainingConfig, start: FrontendConfig | None, corpus: Corpus
+) -> FrontendConfig:
+    """Return the frontend: that of the ``start``, but for what the configuration sets itself."""
+    if start is None:
+        return _statistics(corpus, config)
+    chosen = config.frontend.model_fields_set - {"mean", "std"}
+    return start.model_copy(update={name: getattr(config.frontend, name) for name in chosen})
 
 
 def _statistics(corpus: Corpus, config: TrainingConfig) -> FrontendConfig:

@@ -48,8 +48,10 @@ class TrainingNetwork(nn.Module):
             num_layers=config.num_layers,
             vocab_size=vocab_size,
             phone_size=phone_size,
+            channels=config.channels,
         )
         self.input = nn.Linear(input_size, hidden)
+        self.convolutions = self.sizes.convolutions()
         self.blocks = nn.ModuleList(
             _Block(hidden, config.dropout) for _ in range(config.num_layers)
         )
@@ -60,6 +62,8 @@ class TrainingNetwork(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Map ``frames (T, B, F)`` to ``log_probs (T, B, V + P + P)``, float32."""
         r = self.input(frames).float()
+        if self.convolutions is not None:
+            r = r + self.convolutions(frames).float()
         for block in self.blocks:
             r = block(r)
         r = self.norm(r)
@@ -74,7 +78,7 @@ class TrainingNetwork(nn.Module):
 
         Heads that the model lacks stay as they were made.
         """
-        self.input.load_state_dict(model.input.state_dict())
+        self._load_input(model)
         self.head.weight[: model.config.output_size] = model.head.weight
         self.head.bias[: model.config.output_size] = model.head.bias
         for block, source in zip(self.blocks, model.lstm.weights, strict=True):
@@ -82,14 +86,33 @@ class TrainingNetwork(nn.Module):
             for parameter, tensor in zip(block.lstm.parameters(), source, strict=True):
                 parameter.copy_(tensor)
 
+    def _load_input(self, model: AcousticModel) -> None:
+        """Take over how a model sees a timestep, which may be of fewer frames than here.
+
+        Those are then frames in the middle, and convolutions that it lacks begin with no say.
+        """
+        seen, known = self.input.in_features, model.input.in_features
+        before = (seen - known) // 3 // self.sizes.n_mels * self.sizes.n_mels
+        self.input.weight.zero_()
+        self.input.weight[:, before : before + known] = model.input.weight
+        self.input.bias.copy_(model.input.bias)
+        if self.convolutions is None:
+            return
+        if model.convolutions is None:
+            self.convolutions.project.weight.zero_()
+        else:
+            self.convolutions.load_state_dict(model.convolutions.state_dict())
+
     @torch.no_grad()
-    def export(self, *, frames: bool = False) -> AcousticModel:
+    def export(self) -> AcousticModel:
         """Return the same function with the normalisations' gains and biases folded away.
 
-        Its phones are those of the head for ``frames`` if asked for.
+        The head for frames stays behind.
         """
         model = AcousticModel(self.sizes)
         model.input.load_state_dict(self.input.state_dict())
+        if self.convolutions is not None and model.convolutions is not None:
+            model.convolutions.load_state_dict(self.convolutions.state_dict())
         for block, target in zip(self.blocks, model.lstm.weights, strict=True):
             assert isinstance(block, _Block)
             gain, bias = block.norm.weight.cpu(), block.norm.bias.cpu()
@@ -99,10 +122,6 @@ class TrainingNetwork(nn.Module):
             target.b_ih.copy_(b_ih + b_hh + w_ih @ bias)
             target.b_hh.zero_()
         weight, bias = self.head.weight.cpu(), self.head.bias.cpu()
-        if frames and self.frames is not None:
-            kept = self.sizes.vocab_size
-            weight = torch.cat([weight[:kept], self.frames.weight.cpu()])
-            bias = torch.cat([bias[:kept], self.frames.bias.cpu()])
         model.head.weight.copy_(weight * self.norm.weight.cpu())
         model.head.bias.copy_(bias + weight @ self.norm.bias.cpu())
         return model.requires_grad_(False).eval()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 import time
@@ -65,16 +63,6 @@ def scheduling(recognizer: Recognizer, **options) -> Iterator[Scheduler]:
 def scheduler(tiny) -> Iterator[Scheduler]:
     with scheduling(tiny) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def overlapping(tiny_folder, tmp_path_factory) -> Recognizer:
-    """Timesteps of 30 ms that share a frame: no chunk is a whole number of them."""
-    folder = shutil.copytree(tiny_folder, tmp_path_factory.mktemp("overlapping") / "model")
-    config = json.loads((folder / "config.json").read_text())
-    config["frontend"]["stride"] = 3
-    (folder / "config.json").write_text(json.dumps(config))
-    return Recognizer.from_pretrained(folder)
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -193,6 +193,23 @@ def test_an_equaliser_is_one_gain_per_bin_and_keeps_silence():
     assert (kept - silence).abs().max() < 1e-3
 
 
+def test_a_warp_moves_all_bins_by_a_factor_and_keeps_silence():
+    config = AugmentConfig(equaliser_db=0, low_pass_probability=0, warp=0.2)
+    line = torch.zeros(5, 80)
+    line[:, 40] = 1e3
+    moved = set()
+    for seed in range(30):
+        warped = colour_spectrum(MEL.normalise(line), config, MEL, np.random.default_rng(seed))
+        energy = MEL.mel_energy(warped)
+        place = (energy[0] * torch.arange(80)).sum() / energy[0].sum()
+        assert 32 <= place <= 48
+        moved.add(round(place.item()))
+    assert len(moved) > 8
+    silence = MEL.normalise(torch.zeros(3, 80))
+    kept = colour_spectrum(silence, config, MEL, np.random.default_rng(1))
+    assert (kept - silence).abs().max() < 1e-3
+
+
 def test_masks_cover_whole_bands_and_keep_the_rest():
     frames = torch.ones(400, 80)
     config = AugmentConfig(time_masks_per_second=1.0)

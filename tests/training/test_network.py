@@ -11,14 +11,15 @@ from streamasr.training.network import TrainingNetwork
 from ..conftest import relative_error
 
 
-@pytest.mark.parametrize("layers", [1, 3])
-def test_export_folds_the_normalisations_away(layers):
+@pytest.mark.parametrize(("layers", "frames", "channels"), [(1, 1, 0), (3, 1, 0), (2, 9, 3)])
+def test_export_folds_the_normalisations_away(layers, frames, channels):
     torch.manual_seed(0)
-    network = TrainingNetwork(NetworkConfig(hidden_size=20, num_layers=layers), 12, 7).eval()
+    config = NetworkConfig(hidden_size=20, num_layers=layers, channels=channels)
+    network = TrainingNetwork(config, 80 * frames, 7).eval()
     with torch.no_grad():  # gains and biases away from where they start
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-        frames = torch.randn(30, 4, 12)
+        frames = torch.randn(30, 4, 80 * frames)
         expected = network(frames)
     actual, _ = network.export()(frames)
     assert relative_error(actual, expected) < 1e-6
@@ -32,6 +33,21 @@ def test_a_finished_model_can_be_trained_on():
     network.load_exported(finished)
     frames = torch.randn(9, 4, 12)
     assert relative_error(network(frames), finished(frames)[0]) < 1e-6
+
+
+@pytest.mark.parametrize("channels", [0, 3])
+def test_a_network_that_sees_more_begins_as_the_model_that_saw_less(channels):
+    torch.manual_seed(0)
+    finished = TrainingNetwork(NetworkConfig(hidden_size=20, num_layers=2), 4 * 80, 7).export()
+    config = NetworkConfig(hidden_size=20, num_layers=2, channels=channels)
+    network = TrainingNetwork(config, 13 * 80, 7).eval()
+    network.load_exported(finished)
+    frames = torch.randn(9, 2, 13 * 80)
+    expected = finished(frames[..., 3 * 80 : 7 * 80])[0]
+    assert relative_error(network(frames), expected) < 1e-6
+    again = TrainingNetwork(config, 13 * 80, 7).eval()
+    again.load_exported(network.export())
+    assert relative_error(again(frames), expected) < 1e-6
 
 
 def test_padding_does_not_reach_what_stands_before_it():
