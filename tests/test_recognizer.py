@@ -226,7 +226,9 @@ def test_the_kernels_give_the_same_text_on_every_sample(tmp_path, samples_folder
     kernels._model.lstm.half()  # as on a GPU: what the model was saved with
     with scheduled(fuzz=0.0):
         for sample in sorted(samples_folder.glob("*.flac")):
-            expected, heard = plain.transcribe(sample), kernels.transcribe(sample)
+            # The interpreter is slow: the first words will do.
+            audio = soundfile.read(sample, dtype="float32", stop=3 * 16_000)[0]
+            expected, heard = transcribe(plain, [audio]), transcribe(kernels, [audio])
             assert expected.text
             assert [(w.text, w.start, w.end) for w in heard.words] == [
                 (w.text, w.start, w.end) for w in expected.words
