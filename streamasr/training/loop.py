@@ -24,7 +24,7 @@ from .crf import phone_trigrams
 from .labels import Head, Labels, Pronunciations, align_corpus
 from .log import RunLog, plot_curves
 from .losses import Losses
-from .memory import keep_freed_memory
+from .memory import give_freed_memory_back, keep_freed_memory
 from .network import TrainingNetwork
 from .pieces import cut_corpus
 from .state import TrainingState
@@ -208,6 +208,7 @@ class _Run:
             labels = self._labels(state.epoch)
             self.losses = self._losses(labels)
             corpus, labels = self._pieces(labels, state.epoch)
+            give_freed_memory_back()
             for batch in batches_of_epoch(
                 corpus, self.config, self.frontend, state.epoch, state.position, labels
             ):
