@@ -27,11 +27,11 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def browser(samples_folder, tmp_path_factory) -> Iterator[Browser]:
+def browser(said, tmp_path_factory) -> Iterator[Browser]:
     assert CHROMIUM is not None, (
         f"{REQUIRED} is set, but there is no chromium: apt install chromium"
     )
-    samples, rate = soundfile.read(samples_folder / "waiting.flac", dtype="float32")
+    samples, rate = soundfile.read(said, dtype="float32")
     silence = np.zeros(rate, np.float32)
     sound = tmp_path_factory.mktemp("microphone") / "sound.wav"
     soundfile.write(sound, np.concatenate([silence, samples, silence, silence]), rate)
@@ -65,8 +65,8 @@ def saved(page: Page, button: str) -> str:
     return Path(download.value.path()).read_text()
 
 
-def test_what_is_said_stands_there(served, page, samples_folder, recognizer):
-    text = recognizer.transcribe(samples_folder / "waiting.flac").text
+def test_what_is_said_stands_there(served, page, said, recognizer):
+    text = recognizer.transcribe(said).text
     page.goto(served.http)
     # By keyboard alone.
     page.get_by_role("button", name="Start talking").focus()
