@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from .augment import Timing
 from .cache import AudioCache
 from .network import TrainingNetwork
 
-__all__ = ["Head", "Labels", "Pronunciations", "align_corpus"]
+__all__ = ["Head", "Labels", "Pronunciations", "align_corpus", "of_head"]
 
 _BATCH_SECONDS = 200.0
 # Seconds by which the characters of a CTC network were seen to lag behind the sound.
@@ -159,9 +159,7 @@ def align_corpus(
                 graphs.append(pronunciation_graph([pronunciations[w] for w in words], 0))
             else:
                 graphs.append(ctc_graph([tokens.encode(w) for w in words], tokens.space, 0))
-        scores = [
-            _of_head(s, by, network) - prior for s in _scores(network, frontend, cache, batch)
-        ]
+        scores = [of_head(s, by, network) - prior for s in _scores(network, frontend, cache, batch)]
         for index, graph, path in zip(batch, graphs, align(scores, graphs), strict=True):
             if path is None:
                 continue
@@ -200,7 +198,9 @@ def _scores(
     return [log_probs[: len(frames), row].numpy() for row, frames in enumerate(items)]
 
 
-def _of_head(log_probs: NDArray[np.float32], by: Head, network: TrainingNetwork) -> Any:
+def of_head(
+    log_probs: NDArray[np.float32], by: Head, network: TrainingNetwork
+) -> NDArray[np.float32]:
     """Return the part ``by`` of ``log_probs (T, V + P + P)``, as scores of states that last."""
     sizes = network.sizes
     characters, phones, frames = np.split(log_probs, [sizes.vocab_size, sizes.output_size], axis=1)
@@ -211,7 +211,8 @@ def _of_head(log_probs: NDArray[np.float32], by: Head, network: TrainingNetwork)
     # CTC says a phone once and is silent while it lasts: a blank is as much part of it, but a
     # little less, so that long silence between words is silence.
     blank = phones[:, :1]
-    return np.hstack([blank, np.logaddexp(phones[:, 1:], blank - np.float32(0.7))])
+    lasting: NDArray[np.float32] = np.logaddexp(phones[:, 1:], blank - np.float32(0.7))
+    return np.hstack([blank, lasting])
 
 
 def _spread(

@@ -13,7 +13,9 @@ from streamasr.errors import ConfigError
 from streamasr.model import Tokens
 from streamasr.training.alignment import Graph, align, ctc_graph, pronunciation_graph
 from streamasr.training.augment import Timing
-from streamasr.training.labels import IGNORED, Labels, Pronunciations
+from streamasr.training.config import NetworkConfig
+from streamasr.training.labels import IGNORED, Labels, Pronunciations, of_head
+from streamasr.training.network import TrainingNetwork
 
 VOCAB = 4
 spelling = st.lists(st.integers(1, VOCAB - 1), min_size=1, max_size=2)
@@ -125,3 +127,23 @@ def test_a_lexicon_that_does_not_serve_is_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         _ = Pronunciations(path, Tokens.phones())["zebra"]
+
+
+def test_a_phone_of_ctc_lasts_until_the_next_and_silence_is_silence():
+    """Spikes of phones 3 and 5, blanks between them, then a long pause and phone 2."""
+    network = TrainingNetwork(NetworkConfig(hidden_size=4, num_layers=1), 5, 7, 6)
+    spikes = {2: 3, 6: 5, 20: 2}
+    log_probs = np.full((24, 7 + 6 + 6), np.log(0.02), np.float32)
+    log_probs[:, 7] = np.log(0.9)  # blank
+    for step, phone in spikes.items():
+        log_probs[step, 7] = np.log(0.05)
+        log_probs[step, 7 + phone] = np.log(0.9)
+    graph = pronunciation_graph([[(3, 5)], [(2,)]], 0)
+    (path,) = align([of_head(log_probs, "phones", network)], [graph])
+    assert path is not None
+    said = np.array(graph.tokens)[path]
+    assert {step: said[step] for step in spikes} == spikes
+    assert set(said[2:7]) == {3, 5}, "no silence inside a word"
+    assert (said[8:19] == 0).all()
+    assert np.array_equal(of_head(log_probs, "characters", network), log_probs[:, :7])
+    assert np.array_equal(of_head(log_probs, "frames", network), log_probs[:, 13:])
