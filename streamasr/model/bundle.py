@@ -49,6 +49,11 @@ class BundleConfig(BaseModel):
                 f"model.input_size is {self.model.input_size}, but the frontend gives "
                 f"{self.frontend.feature_size} values a timestep"
             )
+        if self.model.channels and self.model.n_mels != self.frontend.n_mels:
+            raise ValueError(
+                f"model.n_mels is {self.model.n_mels}, "
+                f"but the frontend has {self.frontend.n_mels} bins"
+            )
         return self
 
 

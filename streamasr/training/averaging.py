@@ -26,8 +26,10 @@ def average_runs(runs: Sequence[Path], folder: Path) -> None:
     last = load_bundle(runs[-1] / "model")
     sizes = last.config.model
     network = TrainingNetwork(
-        NetworkConfig(hidden_size=sizes.hidden_size, num_layers=sizes.num_layers),
-        *(sizes.input_size, sizes.vocab_size, sizes.phone_size),
+        NetworkConfig(
+            hidden_size=sizes.hidden_size, num_layers=sizes.num_layers, channels=sizes.channels
+        ),
+        *(sizes.input_size, sizes.vocab_size, sizes.phone_size, sizes.n_mels),
     )
     shapes = {name: value.shape for name, value in network.state_dict().items()}
     mean = {name: torch.zeros(shape) for name, shape in shapes.items()}

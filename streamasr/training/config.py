@@ -58,6 +58,7 @@ class AugmentConfig(_Section):
     """How the audio is varied, from epoch ``from_epoch`` on; probabilities are per utterance.
 
     CTC leaves its plateau of blanks sooner on plain audio, so the first epoch is left as it is.
+    ``warp`` is by how much vocal tracts become longer or shorter at most.
     """
 
     from_epoch: int = Field(1, ge=0)

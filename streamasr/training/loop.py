@@ -80,7 +80,7 @@ class _Run:
         self.phones = Tokens.phones() if config.phones.lexicon else None
         start = _starting_model(config, self.tokens)
         self.corpus = load_corpus(config, self.tokens)
-        self.features = _features(config, start.config.frontend if start else None, self.corpus)
+        self.features = _features(config, start, self.corpus)
         self.frontend = Frontend(self.features)
         self.dev = DevSet(config, self.frontend, self.tokens)
         torch.manual_seed(config.seed)
@@ -89,6 +89,7 @@ class _Run:
             self.features.feature_size,
             len(self.tokens),
             len(self.phones) if self.phones else 0,
+            self.features.n_mels,
         )
         if start:
             network.load_exported(start.model)
@@ -244,14 +245,20 @@ def _autocast(config: TrainingConfig, device: torch.device) -> Any:
     return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
 
-def _features(
-    config: TrainingConfig, start: FrontendConfig | None, corpus: Corpus
-) -> FrontendConfig:
+def _features(config: TrainingConfig, start: Bundle | None, corpus: Corpus) -> FrontendConfig:
     """Return the frontend: that of the ``start``, but for what the configuration sets itself."""
     if start is None:
         return _statistics(corpus, config)
-    chosen = config.frontend.model_fields_set - {"mean", "std"}
-    return start.model_copy(update={name: getattr(config.frontend, name) for name in chosen})
+    known, chosen = start.config.frontend, config.frontend.model_fields_set - {"mean", "std"}
+    features = known.model_copy(update={name: getattr(config.frontend, name) for name in chosen})
+    # Convolutions fit one size of timestep; a projection can be made to see more, but not less.
+    fits = features.stack == known.stack
+    if not fits and (start.config.model.channels or features.stack < known.stack):
+        raise ConfigError(
+            f"frontend.stack: {features.stack} frames do not fit {config.init}, "
+            f"whose timesteps have {known.stack}"
+        )
+    return features
 
 
 def _statistics(corpus: Corpus, config: TrainingConfig) -> FrontendConfig:
@@ -276,5 +283,10 @@ def _starting_model(config: TrainingConfig, tokens: Tokens) -> Bundle | None:
         raise ConfigError(
             f"init: {config.init} has {sizes.num_layers} layers of {sizes.hidden_size}, "
             f"network asks for {network.num_layers} of {network.hidden_size}"
+        )
+    if sizes.channels not in (0, network.channels):
+        raise ConfigError(
+            f"init: {config.init} has convolutions of {sizes.channels} channels, "
+            f"network asks for {network.channels}"
         )
     return start

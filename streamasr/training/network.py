@@ -38,7 +38,12 @@ class TrainingNetwork(nn.Module):
     """
 
     def __init__(
-        self, config: NetworkConfig, input_size: int, vocab_size: int, phone_size: int = 0
+        self,
+        config: NetworkConfig,
+        input_size: int,
+        vocab_size: int,
+        phone_size: int = 0,
+        n_mels: int = 80,
     ) -> None:
         super().__init__()
         hidden = config.hidden_size
@@ -49,6 +54,7 @@ class TrainingNetwork(nn.Module):
             vocab_size=vocab_size,
             phone_size=phone_size,
             channels=config.channels,
+            n_mels=n_mels,
         )
         self.input = nn.Linear(input_size, hidden)
         self.convolutions = self.sizes.convolutions()
@@ -89,7 +95,8 @@ class TrainingNetwork(nn.Module):
     def _load_input(self, model: AcousticModel) -> None:
         """Take over how a model sees a timestep, which may be of fewer frames than here.
 
-        Those are then frames in the middle, and convolutions that it lacks begin with no say.
+        Those are then frames in the middle, with twice as many new ones ahead as behind, and
+        convolutions that it lacks begin with no say.
         """
         seen, known = self.input.in_features, model.input.in_features
         before = (seen - known) // 3 // self.sizes.n_mels * self.sizes.n_mels

@@ -18,33 +18,38 @@ from ..conftest import relative_error
 TOKENS = Tokens.characters()
 
 
-def a_run(folder: Path, tiny_folder: Path, seed: int, size: int = 20) -> TrainingNetwork:
+def a_run(
+    folder: Path, tiny_folder: Path, seed: int, size: int = 20, channels: int = 0
+) -> TrainingNetwork:
     """Write what a run leaves, and return its averaged network."""
     torch.manual_seed(seed)
     tiny = load_bundle(tiny_folder).config
-    config = NetworkConfig(hidden_size=size, num_layers=2)
-    network = TrainingNetwork(config, tiny.frontend.feature_size, len(TOKENS)).eval()
+    frontend = tiny.frontend.model_copy(update={"stack": 9})
+    config = NetworkConfig(hidden_size=size, num_layers=2, channels=channels)
+    network = TrainingNetwork(config, frontend.feature_size, len(TOKENS)).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     folder.mkdir()
     torch.save({"average": network.state_dict()}, folder / "checkpoint.pt")
     model = network.export()
-    about = tiny.model_copy(update={"model": model.config, "delay_seconds": 0.12})
+    changed = {"frontend": frontend, "model": model.config, "delay_seconds": 0.12}
+    about = tiny.model_copy(update=changed)
     save_bundle(folder / "model", about, model, TOKENS, dtype=torch.float32)
     return network
 
 
-def test_the_mean_of_three_runs(tiny_folder, tmp_path):
+@pytest.mark.parametrize("channels", [0, 2])
+def test_the_mean_of_three_runs(tiny_folder, tmp_path, channels):
     runs = [tmp_path / name for name in "abc"]
-    networks = [a_run(run, tiny_folder, seed) for seed, run in enumerate(runs)]
+    networks = [a_run(run, tiny_folder, seed, channels=channels) for seed, run in enumerate(runs)]
     expected = networks[0]
     with torch.no_grad():
         for name, value in expected.state_dict().items():
             value.copy_(
                 torch.stack([n.state_dict()[name].double() for n in networks]).mean(0).float()
             )
-        frames = torch.randn(9, 2, load_bundle(tiny_folder).config.frontend.feature_size)
+        frames = torch.randn(9, 2, 9 * 80)
         wanted = expected(frames)
     average_runs(runs, tmp_path / "mean")
     mean = load_bundle(tmp_path / "mean")

@@ -76,6 +76,29 @@ def test_a_model_of_another_size_cannot_begin_a_run(recipe, tiny_folder: Path):
         train(load_config(path))
 
 
+def test_a_run_that_begins_with_a_model_may_see_more_frames_but_not_fewer(recipe):
+    first = train(load_config(recipe("first", updates=1)))
+
+    def after(name: str, init: Path, stack: int, channels: int) -> Path:
+        path = recipe(name, updates=1)
+        text = path.read_text().replace("[network]", f"[network]\nchannels = {channels}")
+        path.write_text(f'init = "{init}"\n{text}\n[frontend]\nstack = {stack}\n')
+        return train(load_config(path))
+
+    second = after("second", first, 9, 2)
+    config = load_bundle(second).config
+    assert (config.frontend.stack, config.model.channels) == (9, 2)
+    assert config.frontend.mean == load_bundle(first).config.frontend.mean
+    for stack, channels, message in [
+        (9, 3, "convolutions of 2 channels, network asks for 3"),
+        (12, 2, "12 frames do not fit .*, whose timesteps have 9"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            after(f"{stack}-{channels}", second, stack, channels)
+    with pytest.raises(ConfigError, match="3 frames do not fit"):
+        after("less", first, 3, 0)
+
+
 def test_a_checkpoint_of_other_settings_is_refused(recipe):
     path = recipe(updates=4)
     train(load_config(path))
