@@ -52,6 +52,15 @@ def test_wrong_kernels_fail(here, case, monkeypatch):
     assert not correctness.check(case)["ok"]
 
 
+def test_a_case_that_cannot_run_in_its_process_is_wrong(monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("on a GPU the cases run: scripts/gpu_check; this wants a machine without one")
+    monkeypatch.setattr(correctness, "CASES", correctness.CASES[:2])
+    found = command.all_cases(jobs=2)
+    assert [one["ok"] for one in found] == [False, False]
+    assert all(one["error"] for one in found)
+
+
 def test_nan_never_passes():
     nan = torch.tensor([float("nan"), 1.0])
     assert correctness.relative_error(nan, torch.ones(2)) == float("inf")

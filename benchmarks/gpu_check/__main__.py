@@ -17,7 +17,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,19 @@ def attempt(name: str, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def exactly() -> None:
+    """Let no product round its float32 operands: what is compared with must be exact."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
+def all_cases(jobs: int) -> list[dict[str, Any]]:
+    """Run every case, ``jobs`` at once: most of the time is the compiler's, on the CPU."""
+    context = get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=exactly) as pool:
+        cases = [(case, pool.submit(correctness.check, case)) for case in correctness.CASES]
+        return [attempt(str(case), future.result) for case, future in cases]
+
+
 def benchmark(seconds: float, picture: Path) -> dict[str, Any]:
     """The sizes that the README speaks of, every backend in one run."""
     from streamasr.profiling import Cell, Settings, backends_here, profile
@@ -71,6 +86,7 @@ def main() -> None:
     """Run the parts asked for, write the results, exit 1 if anything was wrong."""
     parser = argparse.ArgumentParser(prog="scripts/gpu_check", description=__doc__.split("\n")[0])
     parser.add_argument("--soak", type=int, default=1_000_000, help="timesteps [%(default)s]")
+    parser.add_argument("--jobs", type=int, default=4, help="cases checked at once [%(default)s]")
     parser.add_argument("--seconds", type=float, default=1.0, help="a backend and size")
     parser.add_argument(
         "--only",
@@ -85,7 +101,7 @@ def main() -> None:
         parser.error(f"--only: no part {', '.join(sorted(unknown))}: choose of {', '.join(PARTS)}")
     if not torch.cuda.is_available():
         sys.exit("scripts/gpu_check needs an NVIDIA GPU, and torch sees none here")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    exactly()
     gpu = torch.cuda.get_device_name().removeprefix("NVIDIA ").replace(" ", "-").lower()
     now = datetime.now(UTC)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -95,10 +111,7 @@ def main() -> None:
 
     if "correctness" in options.only:
         results["oracle"] = attempt("oracle", correctness.reference_speaks_for_cudnn)
-        results["correctness"] = [
-            attempt(str(case), lambda case=case: correctness.check(case))
-            for case in correctness.CASES
-        ]
+        results["correctness"] = all_cases(options.jobs)
         results["failures"] = attempt("failures", lambda: _all_ok(dict(correctness.failures())))
         results["graph"] = attempt("CUDA graph", correctness.graph)
     if "soak" in options.only:

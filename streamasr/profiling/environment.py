@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -15,8 +16,12 @@ __all__ = ["environment"]
 
 
 def environment() -> dict[str, object]:
-    """Return device, versions and, in a git checkout, the commit; for JSON."""
-    return {"device": _device(), "versions": _versions(), "commit": _commit()}
+    """Return device, versions and the commit, for JSON.
+
+    Where the files are no git checkout, the commit is what STREAMASR_COMMIT says.
+    """
+    commit = _commit() or os.environ.get("STREAMASR_COMMIT")
+    return {"device": _device(), "versions": _versions(), "commit": commit}
 
 
 def _device() -> str:

@@ -1,6 +1,6 @@
 """Batches: utterances of like length together, as features in time order.
 
-Everything random is drawn from ``(seed, epoch, utterance)``, so batch ``k`` of an epoch is the same
+Everything random is drawn from ``(seed, pass, utterance)``, so batch ``k`` of an epoch is the same
 whoever computes it and whenever: a resumed run sees what an uninterrupted one would have seen.
 """
 
@@ -26,7 +26,7 @@ from .cache import AudioCache
 from .config import TrainingConfig
 from .labels import IGNORED, Labels
 
-__all__ = ["Batch", "Corpus", "Targets", "batches_of_epoch", "epoch_plan", "load_corpus"]
+__all__ = ["Batch", "Corpus", "Targets", "batches_of_epoch", "load_corpus", "pass_plan"]
 
 
 class Targets(NamedTuple):
@@ -94,9 +94,12 @@ def load_corpus(config: TrainingConfig, tokens: Tokens) -> Corpus:
     return Corpus(cache, texts, targets, shares, seconds, augmenter)
 
 
-def epoch_plan(corpus: Corpus, config: TrainingConfig, epoch: int) -> list[list[int]]:
-    """Return the batches of an epoch as lists of utterances, shuffled, lengths alike in each."""
-    rng = np.random.default_rng((config.seed, epoch))
+def pass_plan(corpus: Corpus, config: TrainingConfig, number: int) -> list[list[int]]:
+    """Return the batches of pass ``number`` over the corpus as lists of utterances, shuffled.
+
+    Lengths are alike in each. An epoch is ``data.passes`` of them.
+    """
+    rng = np.random.default_rng((config.seed, number))
     data = config.data
     drawn = [
         (seconds * rng.uniform(0.9, 1.1), index)
@@ -133,17 +136,18 @@ class _Batches(Dataset[Batch]):
         config: TrainingConfig,
         frontend: Frontend,
         labels: Labels | None,
-        plan: list[list[int]],
-        epoch: int,
+        plan: list[tuple[int, list[int]]],
+        varied: bool,
     ) -> None:
         self._corpus, self._config, self._frontend = corpus, config, frontend
-        self._labels, self._plan, self._epoch = labels, plan, epoch
+        self._labels, self._plan, self._varied = labels, plan, varied
 
     def __len__(self) -> int:
         return len(self._plan)
 
     def __getitem__(self, position: int) -> Batch:
-        items = [self._utterance(index) for index in self._plan[position]]
+        number, chosen = self._plan[position]
+        items = [self._utterance(number, index) for index in chosen]
         lengths = torch.tensor([len(item.frames) for item in items])
         pad = torch.nn.utils.rnn.pad_sequence
         return Batch(
@@ -155,11 +159,10 @@ class _Batches(Dataset[Batch]):
             float(lengths.sum()) * self._frontend.config.step_seconds,
         )
 
-    def _utterance(self, index: int) -> _Item:
+    def _utterance(self, number: int, index: int) -> _Item:
         corpus, frontend, augment = self._corpus, self._frontend, self._config.augment
-        rng = np.random.default_rng((self._config.seed, self._epoch, index))
-        samples, timing = corpus.cache[index], Timing()
-        varied = self._epoch >= augment.from_epoch
+        rng = np.random.default_rng((self._config.seed, number, index))
+        samples, timing, varied = corpus.cache[index], Timing(), self._varied
         silent = varied and rng.random() < augment.silence_probability
         if silent:
             samples = corpus.augmenter.silence(len(samples), rng)
@@ -194,15 +197,20 @@ def batches_of_epoch(
     labels: Labels | None = None,
 ) -> Iterator[Batch]:
     """Yield the batches of ``epoch`` from the ``start``-th on, made ahead in worker processes."""
-    plan = epoch_plan(corpus, config, epoch)[start:]
-    if labels:
-        plan = [[i for i in batch if i in labels] or batch for batch in plan]
-    dataset = _Batches(corpus, config, frontend, labels, plan, epoch)
+    passes = config.data.passes
+    plan = [
+        (number, [i for i in batch if labels is None or i in labels] or batch)
+        for number in range(epoch * passes, (epoch + 1) * passes)
+        for batch in pass_plan(corpus, config, number)
+    ][start:]
+    varied = epoch >= config.augment.from_epoch
+    dataset = _Batches(corpus, config, frontend, labels, plan, varied)
     workers = config.data.workers
     yield from DataLoader(
         dataset,
         batch_size=None,
         num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread,
     )

@@ -39,7 +39,8 @@ class DataConfig(_Section):
     """What is read; every path is relative to ``root``, and that to the configuration file.
 
     With ``piece_seconds`` (and phones, whose alignment tells where words are) longer recordings are
-    cut into pieces of about that length, anew in each epoch.
+    cut into pieces of about that length, anew in each epoch, which reads the manifests ``passes``
+    times: where updates are quick, that is what keeps preparing an epoch from taking longer.
     """
 
     root: str = "."
@@ -51,6 +52,7 @@ class DataConfig(_Section):
     min_seconds: float = Field(0.3, ge=0)
     max_seconds: float = Field(24.0, gt=0)
     piece_seconds: float = Field(0.0, ge=0)
+    passes: int = Field(1, gt=0)
     workers: int = Field(1, ge=0)
 
 

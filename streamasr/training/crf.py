@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,12 +24,11 @@ def phone_trigrams(sequences: Iterable[Sequence[int]], phones: int) -> Tensor:
     Absolute discounting, interpolated with bigrams and these with unigrams (Kneser and Ney 1995,
     without their lower-order counts).
     """
-    counts = torch.zeros(phones, phones, phones, dtype=torch.float64)
-    for sequence in sequences:
-        a, b = 0, 0
-        for c in sequence:
-            counts[a, b, c] += 1
-            a, b = b, c
+    joined = np.concatenate([np.zeros(2, int), *([*sequence, 0, 0] for sequence in sequences)])
+    a, b, c = joined[:-2], joined[1:-1], joined[2:]
+    places = ((a * phones + b) * phones + c)[c > 0]
+    shape = (phones, phones, phones)
+    counts = torch.from_numpy(np.bincount(places, minlength=phones**3)).double().reshape(shape)
     unigram = counts.sum((0, 1)) + 1
     unigram[0] = 0
     lower = unigram / unigram.sum()

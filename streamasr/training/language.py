@@ -1,4 +1,4 @@
-"""Training of the recurrent language model: one pass over a text, in the order of its sentences."""
+"""Training of the recurrent language model on a text, in the order of its sentences."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ __all__ = ["LanguageTraining", "Progress", "encode", "learn_pieces", "perplexity
 class LanguageTraining:
     """How to train: ``rows`` places of the text are read at once, ``length`` pieces an update.
 
-    ``reset_probability``: share of rows that forget all before an update, so that the model also
-    learns to begin in the middle, as a segment does.
+    The text is read ``passes`` times. ``reset_probability``: share of rows that forget all before
+    an update, so that the model also learns to begin in the middle, as a segment does.
     """
 
+    passes: int = 1
     rows: int = 64
     length: int = 64
     peak_lr: float = 2e-3
@@ -106,24 +107,26 @@ def train(
     checkpoint: Path,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> LanguageModel:
-    """Read ``text`` once and return the model; go on from ``checkpoint`` where there is one.
+    """Read ``text`` and return the model; go on from ``checkpoint`` where there is one.
 
-    AdamW in bfloat16, its learning rate falling linearly to zero. Raises ConfigError for a text
-    that is too short, or a checkpoint of a model of another size.
+    AdamW in bfloat16, its learning rate falling linearly to zero, on a GPU if there is one. Raises
+    ConfigError for a text that is too short, or a checkpoint of a model of another size.
     """
     columns = (len(text) - 1) // settings.rows
-    updates = columns // settings.length
-    if not updates:
+    pass_updates = columns // settings.length
+    updates = settings.passes * pass_updates
+    if not pass_updates:
         least = settings.rows * settings.length
         raise ConfigError(f"the text has {len(text)} pieces; an update takes {least}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings.seed)
-    model = LanguageModel(config)
+    model = LanguageModel(config).to(device)
     optimizer = torch.optim.AdamW(
         model.parameters(), betas=(0.9, 0.99), weight_decay=settings.weight_decay, fused=True
     )
     state, update = model.initial_state(settings.rows), 0
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
         if saved["config"] != config.model_dump() or saved["pieces"] != len(text):
             raise ConfigError(f"{checkpoint}: of another model or text; remove it to begin anew")
         model.load_state_dict(saved["model"])
@@ -132,18 +135,19 @@ def train(
     places = np.arange(settings.rows)[:, None] * columns
     while update < updates:
         began = time.perf_counter()
-        span = places + update * settings.length + np.arange(settings.length + 1)
+        start = update % pass_updates * settings.length
+        span = places + start + np.arange(settings.length + 1)
         read = torch.from_numpy(text[span].astype(np.int64))
-        inputs, targets = read[:, :-1].clone(), read[:, 1:]
+        inputs, targets = read[:, :-1].clone(), read[:, 1:].to(device)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + update)
         reset = torch.rand(settings.rows, generator=generator) < settings.reset_probability
         inputs[reset, 0] = 0
-        keep = (~reset)[None, :, None]
+        keep = (~reset)[None, :, None].to(device)
         lr = settings.peak_lr * min(1.0, (update + 1) / settings.warmup, 1 - update / updates)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        with torch.autocast("cpu", torch.bfloat16):
-            logits, (h, c) = model(inputs, (state[0] * keep, state[1] * keep))
+        with torch.autocast(device.type, torch.bfloat16):
+            logits, (h, c) = model(inputs.to(device), (state[0] * keep, state[1] * keep))
         loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -163,7 +167,7 @@ def train(
                 state=state,
                 update=update,
             )
-    return model.eval()
+    return model.cpu().eval()
 
 
 def _save(path: Path, **values: object) -> None:

@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..frontend import Frontend, FrontendConfig
 from ..model import Bundle, Tokens, load_bundle, save_bundle
 from ..model.bundle import BundleConfig
-from .batches import Batch, Corpus, batches_of_epoch, epoch_plan, load_corpus
+from .batches import Batch, Corpus, batches_of_epoch, load_corpus, pass_plan
 from .config import OptimizerConfig, TrainingConfig
 from .crf import phone_trigrams
 from .labels import Head, Labels, Pronunciations, align_corpus
@@ -204,7 +204,7 @@ class _Run:
         """Yield batches from where the state stands, epoch after epoch."""
         state = self.state
         while True:
-            if not epoch_plan(self.corpus, self.config, state.epoch):
+            if not pass_plan(self.corpus, self.config, state.epoch):
                 raise ConfigError("no training utterance is within min_seconds and max_seconds")
             labels = self._labels(state.epoch)
             self.losses = self._losses(labels)
@@ -228,7 +228,7 @@ def _update(
         for group in optimizer.param_groups:
             group["lr"] = lr
     with _autocast(config, state.device):
-        log_probs = state.network(batch.frames.to(state.device))
+        log_probs = state.network(batch.frames.to(state.device, non_blocking=True))
     parts = losses(log_probs, batch, state.update)
     state.network.zero_grad()
     torch.stack([*parts.values()]).sum().backward()  # type: ignore[no-untyped-call]
