@@ -96,6 +96,11 @@ CASES = [
 ]
 
 
+def exactly() -> None:
+    """Let no product round its float32 operands: what is compared with must be exact."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
 def relative_error(actual: Tensor, expected: Tensor) -> float:
     """Return ``|actual - expected| / |expected|``; NaN or infinity anywhere counts as infinite."""
     error = float((actual.double() - expected.double()).norm() / expected.double().norm())

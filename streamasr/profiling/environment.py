@@ -18,9 +18,9 @@ __all__ = ["environment"]
 def environment() -> dict[str, object]:
     """Return device, versions and the commit, for JSON.
 
-    Where the files are no git checkout, the commit is what STREAMASR_COMMIT says.
+    STREAMASR_COMMIT names the commit of files that were copied out of their git checkout.
     """
-    commit = _commit() or os.environ.get("STREAMASR_COMMIT")
+    commit = os.environ.get("STREAMASR_COMMIT") or _commit()
     return {"device": _device(), "versions": _versions(), "commit": commit}
 
 

@@ -69,6 +69,7 @@ class _LogDenominator(torch.autograd.Function):
         sounds = probs.new_zeros(steps + 1, phones, rows, phones)
         blanks = torch.zeros_like(sounds)
         scales = probs.new_ones(steps, rows)
+        active = torch.arange(steps, device=probs.device)[:, None] < lengths
         blanks[0, 0, :, 0] = 1
         for step in range(steps):
             sound, blank, p = sounds[step], blanks[step], probs[step]
@@ -77,23 +78,21 @@ class _LogDenominator(torch.autograd.Function):
             entered.diagonal(dim1=0, dim2=2).sub_((sound * again).sum(-1).t())
             sound = (sound + entered.transpose(0, 2)) * p.t()[:, :, None]
             blank = either * p[:, 0, None]
-            scale = sound.sum((0, 2)) + blank.sum((0, 2))
-            active = step < lengths
-            scale = torch.where(active, scale, 1.0)
-            mask = active[:, None]
+            scale = torch.where(active[step], (sound + blank).sum((0, 2)), scales[step])
+            mask = active[step, :, None]
             sounds[step + 1] = torch.where(mask, sound / scale[:, None], sounds[step])
             blanks[step + 1] = torch.where(mask, blank / scale[:, None], blanks[step])
             scales[step] = scale
-        ctx.save_for_backward(probs, lengths, follow, again, sounds, blanks, scales)
+        ctx.save_for_backward(probs, active, follow, again, sounds, blanks, scales)
         return scales.log().sum(0)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        probs, lengths, follow, again, sounds, blanks, scales = ctx.saved_tensors
+        probs, active, follow, again, sounds, blanks, scales = ctx.saved_tensors
         occupied = torch.zeros_like(probs)
         later_sound, later_blank = torch.ones_like(sounds[0]), torch.ones_like(sounds[0])
         for step in range(len(probs) - 1, -1, -1):
-            p, mask = probs[step], (step < lengths)[:, None]
+            p, mask = probs[step], active[step, :, None]
             share = sounds[step + 1] * later_sound
             occupied[step] = share.sum(-1).t()
             occupied[step, :, 0] += (blanks[step + 1] * later_blank).sum((0, 2))

@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from ..errors import ConfigError
 from ..language import LanguageModel, LanguageModelConfig, Pieces, Reader
 from ..language.pieces import BOUNDARY
+from .state import backward
 
 __all__ = ["LanguageTraining", "Progress", "encode", "learn_pieces", "perplexity", "train"]
 
@@ -150,7 +151,7 @@ def train(
             logits, (h, c) = model(inputs.to(device), (state[0] * keep, state[1] * keep))
         loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        backward(loss, model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimizer.step()
         state = (h.detach().float(), c.detach().float())

@@ -27,7 +27,7 @@ from .losses import Losses
 from .memory import give_freed_memory_back, keep_freed_memory
 from .network import TrainingNetwork
 from .pieces import cut_corpus
-from .state import TrainingState
+from .state import TrainingState, backward
 from .validation import DevSet
 
 __all__ = ["Progress", "learning_rate", "train"]
@@ -231,7 +231,7 @@ def _update(
         log_probs = state.network(batch.frames.to(state.device, non_blocking=True))
     parts = losses(log_probs, batch, state.update)
     state.network.zero_grad()
-    torch.stack([*parts.values()]).sum().backward()  # type: ignore[no-untyped-call]
+    backward(torch.stack([*parts.values()]).sum(), state.network)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.optimizer.clip_norm)
     if torch.isfinite(norm):
         for optimizer in state.optimizers:
