@@ -25,8 +25,9 @@ from .augment import Augmenter, Timing, colour_spectrum, mask_spectrogram
 from .cache import AudioCache
 from .config import TrainingConfig
 from .labels import IGNORED, Labels
+from .plan import pass_plan
 
-__all__ = ["Batch", "Corpus", "Targets", "batches_of_epoch", "load_corpus", "pass_plan"]
+__all__ = ["Batch", "Corpus", "Targets", "batches_of_epoch", "load_corpus"]
 
 
 class Targets(NamedTuple):
@@ -92,34 +93,6 @@ def load_corpus(config: TrainingConfig, tokens: Tokens) -> Corpus:
     augmenter = Augmenter(config.augment, extra(config.data.noise), extra(config.data.rooms))
     seconds = [cache.length(i) / SAMPLE_RATE for i in range(len(cache))]
     return Corpus(cache, texts, targets, shares, seconds, augmenter)
-
-
-def pass_plan(corpus: Corpus, config: TrainingConfig, number: int) -> list[list[int]]:
-    """Return the batches of pass ``number`` over the corpus as lists of utterances, shuffled.
-
-    Lengths are alike in each. An epoch is ``data.passes`` of them.
-    """
-    rng = np.random.default_rng((config.seed, number))
-    data = config.data
-    drawn = [
-        (seconds * rng.uniform(0.9, 1.1), index)
-        for index, seconds in enumerate(corpus.seconds)
-        if rng.random() < corpus.shares[index]
-        and data.min_seconds <= seconds <= data.max_seconds
-        and len(corpus.targets[index]) > 0
-    ]
-    plan: list[list[int]] = []
-    batch: list[int] = []
-    longest = 0.0
-    for seconds, index in sorted(drawn):
-        longest = max(longest, seconds)
-        if batch and longest * (len(batch) + 1) > data.batch_seconds:
-            plan.append(batch)
-            batch, longest = [], seconds
-        batch.append(index)
-    if batch:
-        plan.append(batch)
-    return [plan[i] for i in rng.permutation(len(plan))]
 
 
 class _Item(NamedTuple):
@@ -201,7 +174,7 @@ def batches_of_epoch(
     plan = [
         (number, [i for i in batch if labels is None or i in labels] or batch)
         for number in range(epoch * passes, (epoch + 1) * passes)
-        for batch in pass_plan(corpus, config, number)
+        for batch in pass_plan(corpus, frontend, config, number)
     ][start:]
     varied = epoch >= config.augment.from_epoch
     dataset = _Batches(corpus, config, frontend, labels, plan, varied)

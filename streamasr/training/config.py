@@ -6,7 +6,14 @@ import tomllib
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from ..errors import ConfigError
 from ..frontend import FrontendConfig
@@ -39,8 +46,12 @@ class DataConfig(_Section):
     """What is read; every path is relative to ``root``, and that to the configuration file.
 
     With ``piece_seconds`` (and phones, whose alignment tells where words are) longer recordings are
-    cut into pieces of about that length, anew in each epoch, which reads the manifests ``passes``
-    times: where updates are quick, that is what keeps preparing an epoch from taking longer.
+    cut into pieces of about that length, but for a share of them that stays ``whole``: long streams
+    must be learned, too. Cuts are new in each epoch, which reads the manifests ``passes`` times:
+    where updates are quick, that is what keeps preparing an epoch from taking longer.
+
+    With ``shapes``, each a number of timesteps, batches are filled up to one of these, with as many
+    rows as ``batch_seconds`` allows: a GPU then computes each shape as one CUDA graph.
     """
 
     root: str = "."
@@ -52,8 +63,17 @@ class DataConfig(_Section):
     min_seconds: float = Field(0.3, ge=0)
     max_seconds: float = Field(24.0, gt=0)
     piece_seconds: float = Field(0.0, ge=0)
+    whole: float = Field(0.15, ge=0, le=1)
     passes: int = Field(1, gt=0)
+    shapes: tuple[PositiveInt, ...] = ()
     workers: int = Field(1, ge=0)
+
+    @field_validator("shapes")
+    @classmethod
+    def _ascend(cls, shapes: tuple[int, ...]) -> tuple[int, ...]:
+        if list(shapes) != sorted(set(shapes)):
+            raise ValueError("shapes must ascend")
+        return shapes
 
 
 class AugmentConfig(_Section):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,16 +16,18 @@ from ..errors import ConfigError
 from ..frontend import Frontend, FrontendConfig
 from ..model import Bundle, Tokens, load_bundle, save_bundle
 from ..model.bundle import BundleConfig
-from .batches import Batch, Corpus, batches_of_epoch, load_corpus, pass_plan
+from .batches import Batch, Corpus, batches_of_epoch, load_corpus
 from .config import OptimizerConfig, TrainingConfig
 from .crf import phone_trigrams
+from .graphs import ShapedNetwork
 from .labels import Head, Labels, Pronunciations, align_corpus
 from .log import RunLog, plot_curves
 from .losses import Losses
 from .memory import give_freed_memory_back, keep_freed_memory
 from .network import TrainingNetwork
 from .pieces import cut_corpus
-from .state import TrainingState, backward
+from .plan import pass_plan, rows_of_shapes
+from .state import TrainingState, autocast, backward
 from .validation import DevSet
 
 __all__ = ["Progress", "learning_rate", "train"]
@@ -99,6 +99,7 @@ class _Run:
         if self.checkpoint.exists():
             self.state.load(self.checkpoint)
         self.log = RunLog(self.output / "log.csv", self.state.update)
+        self._shaped: ShapedNetwork | None = None
         self._batches = self._endless()
 
     def advance(self) -> Progress:
@@ -107,7 +108,7 @@ class _Run:
         began = time.perf_counter()
         batch = next(self._batches)
         lr = learning_rate(config.optimizer, state.update)
-        losses, norm = _update(state, batch, config, lr, self.losses)
+        losses, norm = _update(state, batch, config, lr, self.losses, self._shaped)
         loss = sum(losses.values())
         state.update += 1
         elapsed = time.perf_counter() - began
@@ -168,7 +169,7 @@ class _Run:
         path = self.output / f"labels-{due}.npz"
         if not path.exists():
             earlier = sorted(self.output.glob("labels-*.npz"), key=lambda p: p.stat().st_mtime)
-            with _autocast(self.config, self.state.device):
+            with autocast(self.config, self.state.device):
                 labels = align_corpus(
                     self.state.average,
                     self.frontend,
@@ -185,12 +186,15 @@ class _Run:
 
     def _pieces(self, labels: Labels | None, epoch: int) -> tuple[Corpus, Labels | None]:
         """Return what ``epoch`` reads: the corpus, or pieces of it."""
-        seconds = self.config.data.piece_seconds
-        if not seconds or labels is None or self.phones is None:
+        data = self.config.data
+        if not data.piece_seconds or labels is None or self.phones is None:
             return self.corpus, labels
         pronunciations = Pronunciations(self.config.phones.lexicon, self.phones)
         rng = np.random.default_rng((self.config.seed, epoch, 1))
-        return cut_corpus(self.corpus, labels, self.tokens, pronunciations, seconds, rng)
+        return cut_corpus(
+            *(self.corpus, labels, self.tokens, pronunciations),
+            *(data.piece_seconds, data.whole, rng),
+        )
 
     def _losses(self, labels: Labels | None) -> Losses:
         trigrams = None
@@ -200,14 +204,24 @@ class _Run:
         phone_size = len(self.phones) if self.phones else 0
         return Losses(self.config.loss, len(self.tokens), phone_size, trigrams)
 
+    def _follow(self, losses: Losses) -> None:
+        """Record the graphs of ``data.shapes``, or tell them what ``losses`` have learned."""
+        if self._shaped:
+            self._shaped.follow(losses.trigrams)
+        elif self.config.data.shapes:
+            rows = rows_of_shapes(self.frontend, self.config)
+            network = self.state.network
+            self._shaped = ShapedNetwork(network, self.config, rows, losses.trigrams)
+
     def _endless(self) -> Iterator[Batch]:
         """Yield batches from where the state stands, epoch after epoch."""
         state = self.state
         while True:
-            if not pass_plan(self.corpus, self.config, state.epoch):
+            if not pass_plan(self.corpus, self.frontend, self.config, state.epoch):
                 raise ConfigError("no training utterance is within min_seconds and max_seconds")
             labels = self._labels(state.epoch)
             self.losses = self._losses(labels)
+            self._follow(self.losses)
             corpus, labels = self._pieces(labels, state.epoch)
             give_freed_memory_back()
             for batch in batches_of_epoch(
@@ -219,7 +233,12 @@ class _Run:
 
 
 def _update(
-    state: TrainingState, batch: Batch, config: TrainingConfig, lr: float, losses: Losses
+    state: TrainingState,
+    batch: Batch,
+    config: TrainingConfig,
+    lr: float,
+    losses: Losses,
+    shaped: ShapedNetwork | None,
 ) -> tuple[dict[str, float], float]:
     """Make one update; return its losses by name and the gradient's norm before clipping."""
     # Dropout is a function of the update's number, so a resumed run repeats it.
@@ -227,9 +246,13 @@ def _update(
     for optimizer in state.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = lr
-    with _autocast(config, state.device):
-        log_probs = state.network(batch.frames.to(state.device, non_blocking=True))
-    parts = losses(log_probs, batch, state.update)
+    denominators = None
+    if shaped:
+        log_probs, denominators = shaped(batch)
+    else:
+        with autocast(config, state.device):
+            log_probs = state.network(batch.frames.to(state.device, non_blocking=True))
+    parts = losses(log_probs, batch, state.update, denominators)
     state.network.zero_grad()
     backward(torch.stack([*parts.values()]).sum(), state.network)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.optimizer.clip_norm)
@@ -238,11 +261,6 @@ def _update(
             optimizer.step()
         state.follow(config.optimizer.average)
     return {name: part.item() for name, part in parts.items()}, norm.item()
-
-
-def _autocast(config: TrainingConfig, device: torch.device) -> Any:
-    half = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
 
 def _features(config: TrainingConfig, start: Bundle | None, corpus: Corpus) -> FrontendConfig:

@@ -27,8 +27,18 @@ class Losses:
         self._sizes = [vocab_size, phone_size, phone_size]
         self._trigrams = trigrams
 
-    def __call__(self, log_probs: Tensor, batch: Batch, update: int) -> dict[str, Tensor]:
-        """Return each weighted loss of ``log_probs (T, B, V + P + P)`` by its name."""
+    @property
+    def trigrams(self) -> Tensor | None:
+        """Those of CTC-CRF's denominator, None without it."""
+        return self._trigrams
+
+    def __call__(
+        self, log_probs: Tensor, batch: Batch, update: int, denominators: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return each weighted loss of ``log_probs (T, B, V + P + P)`` by its name.
+
+        ``denominators (B,)`` of the phones are computed unless they are given.
+        """
         weights, found = self._config, {}
         characters, phones, frames = torch.split(log_probs, self._sizes, dim=-1)
         if weights.characters:
@@ -43,7 +53,9 @@ class Losses:
         if weights.phones:
             loss = _ctc(phones, batch.lengths, batch.phones)
             if self._trigrams is not None and update >= weights.denominator_from:
-                loss = loss + log_denominator(phones, batch.lengths, self._trigrams)
+                if denominators is None:
+                    denominators = log_denominator(phones, batch.lengths, self._trigrams)
+                loss = loss + denominators
             found["phones"] = weights.phones * loss.sum() / _tokens(batch.phones)
         return found
 

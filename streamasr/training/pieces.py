@@ -19,7 +19,6 @@ __all__ = ["cut_corpus"]
 
 _SHORTEST_SECONDS = 1.0
 _PAUSE_SECONDS = 0.09  # where a cut is welcome
-_WHOLE = 0.15  # share of recordings that stay whole: long streams must be learned, too
 
 
 class _Gap(NamedTuple):
@@ -40,12 +39,13 @@ def cut_corpus(
     tokens: Tokens,
     pronunciations: Pronunciations,
     seconds: float,
+    whole_share: float,
     rng: Generator,
 ) -> tuple[Corpus, Labels]:
     """Return ``corpus`` and ``labels`` with recordings cut into pieces of about ``seconds``.
 
     Cuts are in pauses where there are any, and elsewhere than the last time: ``rng`` draws how long
-    the pieces may be. What has no alignment stays whole, and so do some others.
+    the pieces may be. What has no alignment stays whole, and so does a share of the others.
     """
     spans: list[tuple[int, int]] = []
     texts: list[str] = []
@@ -54,7 +54,7 @@ def cut_corpus(
     for index, text in enumerate(corpus.texts):
         row, words, length = labels.rows[index], text.split(), corpus.cache.length(index)
         longest = seconds * rng.uniform(0.6, 1.4)
-        whole = rng.random() < _WHOLE or length <= longest * SAMPLE_RATE
+        whole = rng.random() < whole_share or length <= longest * SAMPLE_RATE
         gaps = [] if whole else _gaps(row, [pronunciations[word] for word in words])
         edges = [_Gap(0, 0, 0), *_chosen(gaps, longest, labels.step_seconds)]
         for place, edge in enumerate(edges):

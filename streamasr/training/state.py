@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,24 @@ from ..errors import ConfigError
 from .config import OptimizerConfig, TrainingConfig
 from .network import TrainingNetwork
 
-__all__ = ["TrainingState", "backward"]
+__all__ = ["TrainingState", "autocast", "backward"]
 
 _COUNTERS = ("update", "epoch", "position", "hours", "seconds")
 
 _LOSS_SCALE = 1024.0
+
+
+def autocast(
+    config: TrainingConfig, device: torch.device, *, keep_rounded: bool = True
+) -> AbstractContextManager[object]:
+    """Return the context in which the network runs in the configured precision.
+
+    ``keep_rounded``: within it, a weight is rounded only once.
+    """
+    half = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
+    if not half:
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=keep_rounded)
 
 
 def backward(loss: Tensor, network: nn.Module) -> None:
@@ -120,7 +134,7 @@ def _optimizers(config: OptimizerConfig, network: TrainingNetwork) -> list[torch
 def _identity(config: TrainingConfig) -> str:
     """Digest of the settings that a checkpoint cannot outlive."""
     parts = config.model_dump(include={"seed", "frontend", "network", "data"}, mode="json")
-    for name in ("root", "workers", "dev", "piece_seconds"):
+    for name in ("root", "workers", "dev", "piece_seconds", "whole"):
         del parts["data"][name]
     parts |= {"phones": bool(config.phones.lexicon), "muon": config.optimizer.muon}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -15,21 +15,22 @@ from streamasr.manifest import normalise, read_manifest
 from streamasr.model import Tokens
 from streamasr.training import load_config
 from streamasr.training.augment import Augmenter, Timing, colour_spectrum, mask_spectrogram
-from streamasr.training.batches import batches_of_epoch, load_corpus, pass_plan
+from streamasr.training.batches import batches_of_epoch, load_corpus
 from streamasr.training.cache import AudioCache
 from streamasr.training.config import AugmentConfig
 from streamasr.training.loop import learning_rate
+from streamasr.training.plan import pass_plan
 
 
 def test_an_epoch_holds_each_utterance_once_within_the_budget(recipe):
     config = load_config(recipe())
     corpus = load_corpus(config, Tokens.characters())
-    plan = pass_plan(corpus, config, 0)
+    plan = pass_plan(corpus, Frontend(config.frontend), config, 0)
     assert sorted(i for batch in plan for i in batch) == list(range(24))
     for batch in plan:
         assert max(corpus.seconds[i] for i in batch) * len(batch) <= 8 * 1.15
-    assert pass_plan(corpus, config, 0) == plan
-    assert pass_plan(corpus, config, 1) != plan
+    assert pass_plan(corpus, Frontend(config.frontend), config, 0) == plan
+    assert pass_plan(corpus, Frontend(config.frontend), config, 1) != plan
 
 
 def test_a_share_draws_a_part_of_a_source(recipe):
@@ -37,7 +38,10 @@ def test_a_share_draws_a_part_of_a_source(recipe):
     path.write_text(path.read_text().replace('"train.tsv" }', '"train.tsv", share = 0.5 }'))
     config = load_config(path)
     corpus = load_corpus(config, Tokens.characters())
-    drawn = [sum(map(len, pass_plan(corpus, config, epoch))) for epoch in range(40)]
+    drawn = [
+        sum(map(len, pass_plan(corpus, Frontend(config.frontend), config, epoch)))
+        for epoch in range(40)
+    ]
     assert 10 < np.mean(drawn) < 14
 
 
@@ -61,7 +65,7 @@ def test_an_epoch_may_be_several_passes_each_of_which_varies_anew(recipe):
     frontend = Frontend(config.frontend)
     corpus = load_corpus(config, Tokens.characters())
     batches = list(batches_of_epoch(corpus, config, frontend, epoch=1))
-    plans = [pass_plan(corpus, config, number) for number in (3, 4, 5)]
+    plans = [pass_plan(corpus, Frontend(config.frontend), config, number) for number in (3, 4, 5)]
     assert [len(b.lengths) for b in batches] == [len(b) for plan in plans for b in plan]
     # Whatever the order, each pass would have the same sum if it varied nothing, or the same.
     rest = iter(batches)
@@ -128,7 +132,7 @@ def test_the_first_epoch_is_plain(recipe):
     frontend = Frontend(config.frontend)
     corpus = load_corpus(config, Tokens.characters())
     plain = next(iter(batches_of_epoch(corpus, config, frontend, epoch=0)))
-    first = pass_plan(corpus, config, 0)[0][0]
+    first = pass_plan(corpus, Frontend(config.frontend), config, 0)[0][0]
     samples = torch.cat([torch.from_numpy(corpus.cache[first]), frontend.tail()])
     expected = frontend.stack(frontend.log_mel(samples))
     assert torch.equal(plain.frames[: len(expected), 0], expected)

@@ -62,7 +62,7 @@ def test_pieces_put_together_are_the_recording(tmp_path, pronunciations, seed):
     texts = [*(" ".join(words) for words in said), "the cats"]
     corpus = corpus_of(tmp_path, [*rows[:-1], rows[0]], texts)
     labels = Labels(rows, STEP, 0.16)
-    pieces, cut = cut_corpus(corpus, labels, TOKENS, pronunciations, 2.0, rng)
+    pieces, cut = cut_corpus(corpus, labels, TOKENS, pronunciations, 2.0, 0.15, rng)
     assert len(pieces.texts) > 2 * len(texts)
     assert " ".join(pieces.texts) == " ".join(texts)
     assert np.array_equal(np.concatenate(cut.rows), np.concatenate(rows))
@@ -86,7 +86,9 @@ def test_a_recording_that_says_something_else_stays_whole(tmp_path, pronunciatio
     words = ["the", "cats", "see"] * 10
     row = spoken(words, pronunciations, rng)
     corpus = corpus_of(tmp_path, [row], [" ".join(["stay"] * 30)])
-    pieces, _ = cut_corpus(corpus, Labels([row], STEP, 0.16), TOKENS, pronunciations, 1.0, rng)
+    pieces, _ = cut_corpus(
+        corpus, Labels([row], STEP, 0.16), TOKENS, pronunciations, 1.0, 0.15, rng
+    )
     assert pieces.texts == corpus.texts
 
 
@@ -94,8 +96,19 @@ def test_pieces_are_about_as_long_as_asked(tmp_path, pronunciations):
     rng = np.random.default_rng(1)
     rows = [spoken(["cats", "eats"] * 30, pronunciations, rng) for _ in range(6)]
     corpus = corpus_of(tmp_path, rows, [" ".join(["cats", "eats"] * 30)] * 6)
-    pieces, _ = cut_corpus(corpus, Labels(rows, STEP, 0.16), TOKENS, pronunciations, 3.0, rng)
+    pieces, _ = cut_corpus(corpus, Labels(rows, STEP, 0.16), TOKENS, pronunciations, 3.0, 0.15, rng)
     short = [s for s in pieces.seconds if s < min(corpus.seconds)]
     assert len(short) > 12
     assert 1.5 < np.median(short) < 4.2
     assert max(short) < 3.0 * 1.4 + 1.0
+
+
+@pytest.mark.parametrize(("share", "count"), [(1.0, 8), (0.0, 40)])
+def test_a_share_stays_whole(tmp_path, pronunciations, share, count):
+    rng = np.random.default_rng(3)
+    rows = [spoken(["see", "the", "cats"] * 12, pronunciations, rng) for _ in range(8)]
+    corpus = corpus_of(tmp_path, rows, [" ".join(["see the cats"] * 12)] * 8)
+    labels = Labels(rows, STEP, 0.16)
+    pieces, _ = cut_corpus(corpus, labels, TOKENS, pronunciations, 2.0, share, rng)
+    assert (pieces.texts == corpus.texts) == (share == 1)
+    assert len(pieces.texts) >= count
