@@ -144,7 +144,7 @@ def _environment() -> dict[str, Any]:
 def _whole_chunks() -> dict[str, Any]:
     from .chunk import whole_chunks
 
-    return whole_chunks(rounds=5)
+    return whole_chunks(rounds=2)
 
 
 def _all_ok(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
