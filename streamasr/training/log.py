@@ -46,7 +46,12 @@ def plot_curves(log: Path, picture: Path) -> None:
         rows = list(csv.DictReader(file))
     if not rows:
         return
-    figure, (top, bottom) = plt.subplots(2, 1, sharex=True, figsize=(8, 6), layout="constrained")
+    scored = [row for row in rows if row["dev_wer"]]
+    panels = 2 if scored else 1
+    figure, axes = plt.subplots(
+        panels, 1, sharex=True, squeeze=False, figsize=(8, 3 * panels), layout="constrained"
+    )
+    top, bottom = axes[0, 0], axes[-1, 0]
     updates = [int(row["update"]) for row in rows]
     losses = [float(row["loss"]) for row in rows]
     smooth, value = [], losses[0]
@@ -60,16 +65,15 @@ def plot_curves(log: Path, picture: Path) -> None:
     rate.plot(updates, [float(row["lr"]) for row in rows], color="tab:green", linewidth=0.8)
     rate.set_ylabel("learning rate", color="tab:green")
     top.legend(loc="upper right")
-    scored = [row for row in rows if row["dev_wer"]]
     for field, label in (("dev_wer", "WER"), ("dev_cer", "CER")):
         points = [(int(r["update"]), 100 * float(r[field])) for r in scored]
         if points:
             bottom.plot(*zip(*points, strict=True), marker=".", label=f"dev {label}, greedy")
-    bottom.set_ylabel("%")
     bottom.set_xlabel("updates")
-    bottom.set_ylim(0, 105)
-    bottom.grid(alpha=0.3)
     if scored:
+        bottom.set_ylabel("%")
+        bottom.set_ylim(0, 105)
+        bottom.grid(alpha=0.3)
         bottom.legend()
     figure.savefig(picture, dpi=120)
     plt.close(figure)
