@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 
 from ..errors import ModelError
@@ -56,4 +57,10 @@ def load_reader(folder: Path) -> Reader | None:
         raise ModelError(
             f"{folder / PIECES}: {len(pieces)} pieces, but {path.name} has {vocab_size}"
         )
-    return Reader(model.requires_grad_(False), pieces)
+    return Reader(model.requires_grad_(False), pieces, rounded=_computes_in_bfloat16())
+
+
+def _computes_in_bfloat16() -> bool:
+    """Whether this CPU has instructions for it; others would be slower than in float32."""
+    supported: bool = torch.cpu._is_avx512_bf16_supported()
+    return supported

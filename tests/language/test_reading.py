@@ -68,6 +68,14 @@ def test_a_stored_model_is_the_same_within_the_rounding_of_int8(model, pieces, t
         assert found == pytest.approx(expected, abs=0.15)
 
 
+@given(before=st.lists(words, max_size=4), texts=texts)
+def test_rounded_weights_change_scores_by_little(model, pieces, before, texts):
+    exact, rounded = Reader(model, pieces), Reader(model, pieces, rounded=True)
+    state = exact.read(before, exact.initial_state())
+    for found, expected in zip(rounded.score(texts, state), exact.score(texts, state), strict=True):
+        assert found == pytest.approx(expected, abs=0.05)
+
+
 def test_a_folder_without_one_has_none(tmp_path):
     assert load_reader(tmp_path) is None
 
