@@ -54,7 +54,7 @@ def attempt(name: str, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def all_cases(jobs: int) -> list[dict[str, Any]]:
     """Run every case, ``jobs`` at once: most of the time is the compiler's, on the CPU."""
     context = get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=correctness.exactly) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=correctness.forbid_tf32) as pool:
         cases = [(case, pool.submit(correctness.check, case)) for case in correctness.CASES]
         return [attempt(str(case), future.result) for case, future in cases]
 
@@ -96,7 +96,7 @@ def main() -> None:
         parser.error(f"--only: no part {', '.join(sorted(unknown))}: choose of {', '.join(PARTS)}")
     if not torch.cuda.is_available():
         sys.exit("scripts/gpu_check needs an NVIDIA GPU, and torch sees none here")
-    correctness.exactly()
+    correctness.forbid_tf32()
     gpu = torch.cuda.get_device_name().removeprefix("NVIDIA ").replace(" ", "-").lower()
     now = datetime.now(UTC)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -96,7 +96,7 @@ CASES = [
 ]
 
 
-def exactly() -> None:
+def forbid_tf32() -> None:
     """Let no product round its float32 operands: what is compared with must be exact."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 

@@ -111,7 +111,8 @@ def train(
     """Read ``text`` and return the model; go on from ``checkpoint`` where there is one.
 
     AdamW in bfloat16, its learning rate falling linearly to zero, on a GPU if there is one. Raises
-    ConfigError for a text that is too short, or a checkpoint of a model of another size.
+    ConfigError for a text that is too short, or a checkpoint of another model, text or number of
+    rows.
     """
     columns = (len(text) - 1) // settings.rows
     pass_updates = columns // settings.length
@@ -128,8 +129,11 @@ def train(
     state, update = model.initial_state(settings.rows), 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        if saved["config"] != config.model_dump() or saved["pieces"] != len(text):
-            raise ConfigError(f"{checkpoint}: of another model or text; remove it to begin anew")
+        known = saved["config"], saved["pieces"], saved["state"][0].shape[1]
+        if known != (config.model_dump(), len(text), settings.rows):
+            raise ConfigError(
+                f"{checkpoint}: of another model, text or number of rows; remove it to begin anew"
+            )
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         state, update = saved["state"], saved["update"]

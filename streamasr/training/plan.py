@@ -27,7 +27,8 @@ def pass_plan(
     """Return the batches of pass ``number`` over the corpus as lists of utterances, shuffled.
 
     Lengths are alike in each, or fit a shape of ``data.shapes``. An epoch is ``data.passes`` of
-    them. Raises ConfigError for an utterance that no shape is long enough for.
+    them. Raises ConfigError for an utterance that no shape is long enough for, or shapes that all
+    stay less than half filled.
     """
     rng = np.random.default_rng((config.seed, number))
     data = config.data
@@ -89,6 +90,11 @@ def _by_shape(
         order = [groups[shape][i] for i in rng.permutation(len(groups[shape]))]
         batches = [order[start : start + rows] for start in range(0, len(order), rows)]
         plan += [batch for batch in batches if len(batch) >= _LEAST_FILLED * rows]
+    if chosen and not plan:
+        raise ConfigError(
+            "data.shapes: a pass has too few recordings to fill any shape by half: "
+            "lower data.batch_seconds"
+        )
     return plan
 
 

@@ -38,10 +38,8 @@ def test_a_share_draws_a_part_of_a_source(recipe):
     path.write_text(path.read_text().replace('"train.tsv" }', '"train.tsv", share = 0.5 }'))
     config = load_config(path)
     corpus = load_corpus(config, Tokens.characters())
-    drawn = [
-        sum(map(len, pass_plan(corpus, Frontend(config.frontend), config, epoch)))
-        for epoch in range(40)
-    ]
+    frontend = Frontend(config.frontend)
+    drawn = [sum(map(len, pass_plan(corpus, frontend, config, number))) for number in range(40)]
     assert 10 < np.mean(drawn) < 14
 
 

@@ -105,7 +105,7 @@ def test_new_trigrams_reach_all_shapes():
     assert not torch.equal(before, expected)
 
 
-@given(number=st.integers(0, 1000), batch_seconds=st.floats(3, 60))
+@given(number=st.integers(0, 1000), batch_seconds=st.floats(3, 20))
 def test_every_batch_fits_its_shape(corpora, number, batch_seconds):
     config, corpus, frontend = corpora
     config = config.with_values("data", shapes=(90, 140), batch_seconds=batch_seconds)
@@ -135,6 +135,13 @@ def test_what_is_too_long_for_all_shapes_is_named(corpora):
     short = config.with_values("data", shapes=(20,))
     with pytest.raises(ConfigError, match=r"of \d\.\d s may take \d+ timesteps: add a longer"):
         pass_plan(corpus, frontend, short, 0)
+
+
+def test_shapes_that_all_stay_empty_are_named(corpora):
+    config, corpus, frontend = corpora
+    large = config.with_values("data", shapes=(90, 140), batch_seconds=1000.0)
+    with pytest.raises(ConfigError, match=r"too few recordings .* lower data\.batch_seconds"):
+        pass_plan(corpus, frontend, large, 0)
 
 
 def test_shapes_must_ascend(recipe):

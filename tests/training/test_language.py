@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -86,8 +88,31 @@ def test_what_does_not_fit_is_one_line(sentences, tmp_path):
     with pytest.raises(ConfigError, match="the text has 100 pieces; an update takes 128"):
         train(text[:100], sizes(pieces), SETTINGS, tmp_path / "state.pt")
     train(text[:3000], sizes(pieces), SETTINGS, tmp_path / "state.pt")
-    with pytest.raises(ConfigError, match="of another model or text; remove it to begin anew"):
+    other = "of another model, text or number of rows; remove it to begin anew"
+    with pytest.raises(ConfigError, match=other):
         train(text, sizes(pieces), SETTINGS, tmp_path / "state.pt")
+    rows = replace(SETTINGS, rows=4, passes=9)
+    with pytest.raises(ConfigError, match=other):
+        train(text[:3000], sizes(pieces), rows, tmp_path / "state.pt")
+
+
+def test_several_passes_read_the_same_text_again(sentences, tmp_path):
+    pieces = learn_pieces(sentences, 40)
+    text = encode(sentences[:1500], pieces)
+
+    class Read(np.ndarray):
+        """Remembers which places were read."""
+
+        def __getitem__(self, places):
+            if isinstance(places, np.ndarray):
+                seen.append(places.copy())
+            return np.asarray(super().__getitem__(places))
+
+    seen: list[np.ndarray] = []
+    train(text.view(Read), sizes(pieces), SETTINGS, tmp_path / "one.pt")
+    once, seen = seen, []
+    train(text.view(Read), sizes(pieces), replace(SETTINGS, passes=3), tmp_path / "three.pt")
+    assert np.array_equal(seen, once * 3)
 
 
 def test_too_small_a_text_for_its_pieces_is_one_line():

@@ -7,6 +7,7 @@ import torch
 
 from streamasr.training.config import NetworkConfig
 from streamasr.training.network import TrainingNetwork
+from streamasr.training.state import backward
 
 from ..conftest import relative_error
 
@@ -23,6 +24,16 @@ def test_export_folds_the_normalisations_away(layers, frames, channels):
         expected = network(frames)
     actual, _ = network.export()(frames)
     assert relative_error(actual, expected) < 1e-6
+
+
+def test_the_scaled_loss_leaves_the_very_gradient():
+    torch.manual_seed(0)
+    network = TrainingNetwork(NetworkConfig(hidden_size=20, dropout=0), 12, 7)
+    loss = network(torch.randn(9, 4, 12)).square().mean()
+    expected = torch.autograd.grad(loss, [*network.parameters()], retain_graph=True)
+    backward(loss, network)
+    for parameter, gradient in zip(network.parameters(), expected, strict=True):
+        assert torch.equal(parameter.grad, gradient)
 
 
 def test_a_finished_model_can_be_trained_on():
