@@ -169,15 +169,20 @@ def batches_of_epoch(
     start: int = 0,
     labels: Labels | None = None,
 ) -> Iterator[Batch]:
-    """Yield the batches of ``epoch`` from the ``start``-th on, made ahead in worker processes."""
+    """Yield the batches of ``epoch`` from the ``start``-th on, made ahead in worker processes.
+
+    Raises ConfigError if there is none.
+    """
     passes = config.data.passes
     plan = [
         (number, [i for i in batch if labels is None or i in labels] or batch)
         for number in range(epoch * passes, (epoch + 1) * passes)
         for batch in pass_plan(corpus, frontend, config, number)
-    ][start:]
+    ]
+    if not plan:
+        raise ConfigError("no training utterance is within min_seconds and max_seconds")
     varied = epoch >= config.augment.from_epoch
-    dataset = _Batches(corpus, config, frontend, labels, plan, varied)
+    dataset = _Batches(corpus, config, frontend, labels, plan[start:], varied)
     workers = config.data.workers
     yield from DataLoader(
         dataset,

@@ -26,7 +26,7 @@ from .losses import Losses
 from .memory import give_freed_memory_back, keep_freed_memory
 from .network import TrainingNetwork
 from .pieces import cut_corpus
-from .plan import pass_plan, rows_of_shapes
+from .plan import rows_of_shapes
 from .state import TrainingState, autocast, backward
 from .validation import DevSet
 
@@ -217,8 +217,6 @@ class _Run:
         """Yield batches from where the state stands, epoch after epoch."""
         state = self.state
         while True:
-            if not pass_plan(self.corpus, self.frontend, self.config, state.epoch):
-                raise ConfigError("no training utterance is within min_seconds and max_seconds")
             labels = self._labels(state.epoch)
             self.losses = self._losses(labels)
             self._follow(self.losses)

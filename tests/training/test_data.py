@@ -13,7 +13,7 @@ from streamasr.errors import ConfigError
 from streamasr.frontend import Frontend, FrontendConfig
 from streamasr.manifest import normalise, read_manifest
 from streamasr.model import Tokens
-from streamasr.training import load_config
+from streamasr.training import load_config, train
 from streamasr.training.augment import Augmenter, Timing, colour_spectrum, mask_spectrogram
 from streamasr.training.batches import batches_of_epoch, load_corpus
 from streamasr.training.cache import AudioCache
@@ -69,6 +69,12 @@ def test_an_epoch_may_be_several_passes_each_of_which_varies_anew(recipe):
     rest = iter(batches)
     sums = [sum(float(next(rest).frames.sum()) for _ in plan) for plan in plans]
     assert len(set(np.round(sums, 1))) == 3
+
+
+def test_no_utterance_to_read_is_one_line(recipe):
+    config = load_config(recipe()).with_values("data", min_seconds=100.0, max_seconds=200.0)
+    with pytest.raises(ConfigError, match="no training utterance is within min_seconds"):
+        train(config)
 
 
 def test_targets_are_the_transcripts(recipe, tone_data: Path):
