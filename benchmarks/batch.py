@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import typer
 
-from streamasr import Recognizer
+from streamasr import Recognizer, RecognizerOptions
 from streamasr.audio import open_audio
 from streamasr.batch.local import LocalPool, cores
 from streamasr.batch.tasks import Settings, Task
@@ -63,7 +63,7 @@ def pocketsphinx(paths: list[str], workers: int) -> tuple[list[str], float, floa
 def batch(paths: list[str], workers: int, decoder: str) -> tuple[list[str], float, float]:
     """Return texts, and seconds of start-up and of work."""
     began = time.perf_counter()
-    pool = LocalPool(Settings(decoder=decoder), workers)
+    pool = LocalPool(Settings(RecognizerOptions(decoder=decoder)), workers)
     try:
         pool.open()
         while not all(hand.ready for hand in pool._hands):

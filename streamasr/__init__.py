@@ -5,36 +5,76 @@
 >>> recognizer.transcribe("recording.flac").text       # doctest: +SKIP
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import AudioError, ConfigError, ModelError, StreamasrError
+from .errors import (
+    AudioError,
+    ConfigError,
+    ModelError,
+    OutputError,
+    ProfileError,
+    StreamasrError,
+)
 from .events import Event
-from .transcript import Transcript, Word
+from .options import BackendName, DecoderName, RecognizerOptions
+from .transcript import Alternative, Transcript, Word
 
 if TYPE_CHECKING:
-    from .recognizer import Recognizer, Stream, StreamState
+    from .audio.live import Block
+    from .decoding import Hotword
+    from .endpoint import EndpointConfig
+    from .listening import Listener, ListenState
+    from .model import Bundle, load_bundle
+    from .recognizer import Recognizer, Stream, StreamState, Timings
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Alternative",
     "AudioError",
+    "BackendName",
+    "Block",
+    "Bundle",
     "ConfigError",
+    "DecoderName",
+    "EndpointConfig",
     "Event",
+    "Hotword",
+    "ListenState",
+    "Listener",
     "ModelError",
+    "OutputError",
+    "ProfileError",
     "Recognizer",
+    "RecognizerOptions",
     "Stream",
     "StreamState",
     "StreamasrError",
+    "Timings",
     "Transcript",
     "Word",
     "__version__",
+    "load_bundle",
 ]
+
+# torch is slow to import; `streamasr --help` and the plain values do without it.
+_LATER = {
+    "Block": ".audio.live",
+    "Bundle": ".model",
+    "EndpointConfig": ".endpoint",
+    "Hotword": ".decoding",
+    "ListenState": ".listening",
+    "Listener": ".listening",
+    "Recognizer": ".recognizer",
+    "Stream": ".recognizer",
+    "StreamState": ".recognizer",
+    "Timings": ".recognizer",
+    "load_bundle": ".model",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # torch is slow to import; `streamasr --help` and the plain values do without it.
-    if name in ("Recognizer", "Stream", "StreamState"):
-        from . import recognizer
-
-        return getattr(recognizer, name)
+    if name in _LATER:
+        return getattr(import_module(_LATER[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -26,7 +26,7 @@ class ModelError(StreamasrError):
 
 
 class ConfigError(StreamasrError):
-    """A training configuration or a manifest is wrong."""
+    """An option, a training configuration or a manifest is wrong."""
 
 
 class OutputError(StreamasrError):

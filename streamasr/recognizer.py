@@ -18,9 +18,11 @@ from persistent_lstm import LSTMError, LSTMState, choose_backend
 from .audio import open_audio
 from .batching import step
 from .decoding import BeamDecoder, BeamState, GreedyState, Hotword, choose_decoder
-from .errors import AudioError, ModelError
+from .decoding.beam import has_beam
+from .errors import AudioError, ConfigError, ModelError
 from .frontend import Frontend, FrontendState
 from .model import AcousticModel, Bundle, load_bundle
+from .options import BackendName, DecoderName, RecognizerOptions, as_hotwords
 from .pretrained import PRETRAINED
 from .samples import as_samples, rechunk
 from .transcript import Alternative, Transcript, Word
@@ -72,6 +74,22 @@ class Timings:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
 
+def _usable_device(name: str | None) -> torch.device:
+    """Return the device of this name, or the best there is; raises ConfigError."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    # torch built without CUDA fails an assertion, others miss the driver or the device.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device {name!r} cannot be used here ({reason}): leave it out, or say 'cpu'"
+        ) from error
+    return device
+
+
 def _placed(model: AcousticModel, device: torch.device, backend: str) -> AcousticModel:
     """Return the model on ``device``; for the kernels with 16-bit LSTM weights if none is lost.
 
@@ -92,27 +110,27 @@ class Recognizer:
     def __init__(
         self,
         bundle: Bundle,
-        *,
-        backend: str = "auto",
-        decoder: str = "auto",
-        hotwords: Sequence[Hotword] = (),
-        nbest: int = 1,
-        device: str | torch.device | None = None,
+        options: RecognizerOptions | None = None,
     ) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._model = _placed(bundle.model, self.device, backend)
+        self.options = options = options or RecognizerOptions(os.fspath(bundle.folder))
+        self.device = _usable_device(options.device)
+        self._model = _placed(bundle.model, self.device, options.backend)
         weights = self._model.lstm.weights
         try:
-            self.backend, self.backend_reason = choose_backend(backend, weights, residual=True)
+            chosen_backend = choose_backend(options.backend, weights, residual=True)
         except LSTMError as error:
             raise ModelError(str(error)) from error
+        self.backend, self.backend_reason = chosen_backend
         self.bundle = bundle
         self.config = bundle.config
         self.sample_rate = bundle.config.frontend.sample_rate
         self.fingerprint = bundle.fingerprint
         self._frontend = Frontend(bundle.config.frontend)
-        chosen = choose_decoder(bundle, decoder, hotwords, nbest)
+        chosen = choose_decoder(bundle, options.decoder, options.hotwords, options.nbest)
         self.decoder, self.decoder_reason = chosen.name, chosen.reason
+        # Whether decoding is worse than the model allows, and nobody asked for that.
+        asked_for = options.decoder != "auto"
+        self.degraded = has_beam(bundle.folder) and chosen.name != "beam" and not asked_for
         self._decoder, self._part = chosen.decoder, chosen.part
         self.unusable_hotwords: Sequence[tuple[Hotword, str]] = (
             chosen.decoder.unusable_hotwords if isinstance(chosen.decoder, BeamDecoder) else ()
@@ -123,32 +141,43 @@ class Recognizer:
         cls,
         folder: str | os.PathLike[str] | None = None,
         *,
-        backend: str = "auto",
-        decoder: str = "auto",
-        hotwords: Sequence[Hotword] = (),
+        backend: BackendName = "auto",
+        decoder: DecoderName = "auto",
+        hotwords: Iterable[Hotword | str] = (),
         nbest: int = 1,
         device: str | torch.device | None = None,
     ) -> Recognizer:
-        """Load a model folder, or the bundled English model; raises ModelError.
+        """Load a model folder, or the bundled English model.
 
         Args:
-            backend: what runs the LSTM, one of ``persistent_lstm.BACKENDS``.
+            backend: what runs the LSTM.
             decoder: ``beam`` (with the model folder's language model), ``greedy``, or ``auto``:
                 beam where there is one.
             hotwords: phrases that the beam search shall prefer; those that cannot be used are in
                 ``unusable_hotwords``, each with the reason.
             nbest: how many readings a transcript shall offer.
             device: where the model runs; a GPU, if there is one, when None.
+
+        Raises:
+            ModelError: the folder holds no usable model, or none that can do what is asked.
+            ConfigError: an argument has a value that it cannot have.
         """
-        bundle = load_bundle(PRETRAINED if folder is None else Path(folder))
-        return cls(
-            bundle,
-            backend=backend,
-            decoder=decoder,
-            hotwords=hotwords,
-            nbest=nbest,
-            device=device,
+        return cls.from_options(
+            RecognizerOptions(
+                model=None if folder is None else os.fspath(folder),
+                backend=backend,
+                decoder=decoder,
+                hotwords=as_hotwords(hotwords),
+                nbest=nbest,
+                device=None if device is None else str(device),
+            )
         )
+
+    @classmethod
+    def from_options(cls, options: RecognizerOptions) -> Recognizer:
+        """Load what ``options`` describe; raises as ``from_pretrained``."""
+        folder = PRETRAINED if options.model is None else Path(options.model)
+        return cls(load_bundle(folder), options)
 
     def initial_state(self) -> StreamState:
         """Return the state of a listener who has heard nothing."""
@@ -306,7 +335,9 @@ class Recognizer:
         return listen(self, blocks, device=device, endpoint=endpoint, chunk_ms=chunk_ms)
 
     def chunk_samples(self, chunk_ms: int) -> int:
-        """Samples in ``chunk_ms`` milliseconds, at least one."""
+        """Samples in ``chunk_ms`` milliseconds, at least one; raises ConfigError below 1 ms."""
+        if not chunk_ms >= 1:
+            raise ConfigError(f"chunk_ms must be 1 or more milliseconds, not {chunk_ms}")
         return max(1, self.sample_rate * chunk_ms // 1000)
 
 

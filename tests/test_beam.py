@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamasr import ModelError, Recognizer
+from streamasr import ConfigError, ModelError, Recognizer
 from streamasr.decoding import BeamConfig, BeamDecoder, Lexicon, load_beam
 from streamasr.model import Tokens
 
@@ -173,7 +173,7 @@ def test_a_recognizer_takes_the_beam_where_there_is_one(folder, tiny_folder, spe
 def test_what_is_missing_or_damaged_is_one_line(tiny_folder, tmp_path):
     with pytest.raises(ModelError, match=r"beam\.json: cannot be read \(No such file"):
         Recognizer.from_pretrained(tiny_folder, decoder="beam")
-    with pytest.raises(ModelError, match="unknown decoder 'dice': choose auto, greedy or beam"):
+    with pytest.raises(ConfigError, match="unknown decoder 'dice': choose auto, beam or greedy"):
         Recognizer.from_pretrained(tiny_folder, decoder="dice")
     (tmp_path / "beam.json").write_text('{"beam_size": 0}')
     with pytest.raises(ModelError, match=r"beam\.json: beam_size: Input should be greater than 0"):

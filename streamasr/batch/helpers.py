@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..options import RecognizerOptions
 from ..transcript import Transcript
 from .tasks import Settings
 
@@ -41,7 +42,7 @@ class Helpers:
             settings.helpers,
             multiprocessing.get_context(method),
             initializer=_begin,
-            initargs=(replace(settings, backend="torch"),),
+            initargs=(replace(settings.options, backend="torch", device="cpu"),),
         )
         self.readers: Executor = ThreadPoolExecutor(_READERS, "streamasr-reader")
 
@@ -55,20 +56,13 @@ class Helpers:
         self.readers.shutdown(cancel_futures=True)
 
 
-def _begin(settings: Settings) -> None:
+def _begin(options: RecognizerOptions) -> None:
     from ..recognizer import Recognizer
 
     global _recognizer  # noqa: PLW0603 (what a process of a pool keeps)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    _recognizer = Recognizer.from_pretrained(
-        settings.model,
-        backend=settings.backend,
-        decoder=settings.decoder,
-        hotwords=settings.hotwords,
-        nbest=settings.nbest,
-        device="cpu",
-    )
+    _recognizer = Recognizer.from_options(options)
 
 
 def _decode(log_probs: NDArray[np.float32], duration: float) -> Transcript:

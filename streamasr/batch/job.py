@@ -11,15 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .. import __version__
-from ..errors import ModelError, OutputError
+from ..errors import OutputError
 from ..transcript import Transcript
 from ..writers import TEMPORARY, TranscriptWriter, write_transcript
 from .inputs import Input
 from .journal import Entry, Journal
 
-__all__ = ["Job", "Planned", "by_size", "model_hash", "settings_hash"]
-
-_NO_MATTER = {"MODEL_CARD.md"}
+__all__ = ["Job", "Planned", "by_size", "settings_hash"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +107,6 @@ class Job:
         except OSError as error:
             raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
         self._prepared.add(folder)
-
-
-def model_hash(folder: Path) -> str:
-    """Return a hash of all that a model folder holds; raises ModelError if it cannot be read."""
-    whole = hashlib.sha256()
-    try:
-        for path in sorted(folder.iterdir()):
-            if path.is_file() and path.name not in _NO_MATTER:
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                whole.update(f"{path.name} {digest}\n".encode())
-    except FileNotFoundError as error:
-        raise ModelError(f"{folder}: no such model folder") from error
-    except OSError as error:
-        raise ModelError(f"{folder}: cannot be read ({error.strerror})") from error
-    return whole.hexdigest()
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:

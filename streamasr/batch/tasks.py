@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..options import RecognizerOptions
 from ..transcript import Transcript
 
 if TYPE_CHECKING:
@@ -18,18 +19,14 @@ ROWS = 16
 
 @dataclass(frozen=True)
 class Settings:
-    """What all workers of a job share; ``model`` is a folder, None the bundled one.
+    """What all workers of a job share.
 
     ``long_seconds`` is the length from which a recording is done in pieces; ``rows`` streams
     advance together. With ``helpers``, that many processes search for words, and threads read
     ahead: for a worker whose model runs on a GPU.
     """
 
-    model: str | None = None
-    backend: str = "auto"
-    decoder: str = "auto"
-    hotwords: tuple[Hotword, ...] = ()
-    nbest: int = 1
+    options: RecognizerOptions = field(default_factory=RecognizerOptions)
     long_seconds: float = 600.0
     threads: int = 1
     rows: int = ROWS

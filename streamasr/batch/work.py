@@ -5,7 +5,6 @@ A worker is a process, a Ray actor, or the command itself; the engines differ in
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from ..transcript import Transcript, Word
 from .helpers import Helpers, ahead
 from .tasks import About, Advance, Outcome, Settings, Task
 
-__all__ = ["Worker", "load"]
+__all__ = ["Worker"]
 
 STEPS = 64
 """Timesteps of a chunk."""
@@ -79,7 +78,7 @@ class Worker:
     def __init__(self, settings: Settings, recognizer: Recognizer | None = None) -> None:
         torch.set_num_threads(settings.threads)
         self._settings = settings
-        self._recognizer = recognizer or load(settings)
+        self._recognizer = recognizer or Recognizer.from_options(settings.options)
         self._rate = self._recognizer.sample_rate
         self._chunk = STEPS * self._recognizer.config.frontend.step_samples
         self._closing = self._recognizer.closing_silence().cpu().numpy()
@@ -241,14 +240,3 @@ class Worker:
         if self._helpers:
             chunks = ahead(chunks, self._helpers.readers)
         return map(torch.from_numpy, chunks)
-
-
-def load(settings: Settings) -> Recognizer:
-    """Return the recognizer that ``settings`` describe; raises ModelError."""
-    return Recognizer.from_pretrained(
-        settings.model,
-        backend=settings.backend,
-        decoder=settings.decoder,
-        hotwords=copy.copy(settings.hotwords),
-        nbest=settings.nbest,
-    )

@@ -14,16 +14,17 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
 from ..batch.inputs import Input, expand
-from ..batch.job import Job, by_size, model_hash, settings_hash
+from ..batch.job import Job, by_size, settings_hash
 from ..batch.journal import Journal
 from ..errors import OutputError
 from ..writers import WRITERS
 from . import console
+from .loading import made_by
 
 if TYPE_CHECKING:
     from ..batch.pool import Pool
     from ..batch.tasks import Advance, Outcome, Settings, Task
-    from ..decoding import Hotword
+    from ..options import RecognizerOptions
     from ..transcript import Transcript
 
 __all__ = ["Request", "run_batch"]
@@ -42,11 +43,7 @@ class Request:
     names: Sequence[str]
     output_dir: Path | None
     format: str
-    model: Path | None
-    backend: str
-    decoder: str
-    hotwords: Sequence[Hotword]
-    nbest: int
+    options: RecognizerOptions
     engine: str
     workers: int | None
     retry_failed: bool
@@ -79,9 +76,9 @@ def _to_folder(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
-    about = _about(request)
+    about = made_by(request.options)
     # The backend changes no text, and what runs the job does not either.
-    key = settings_hash({**about, "hotwords": [str(word) for word in request.hotwords]})
+    key = settings_hash({**about, "hotwords": [str(word) for word in request.options.hotwords]})
     with Journal(folder) as journal:
         job = Job(
             *(inputs, folder, journal, WRITERS[request.format], key, about),
@@ -106,7 +103,7 @@ def _to_folder(
 
 def _to_stdout(request: Request, inputs: Sequence[Input], problems: list[str]) -> None:
     writer = WRITERS[request.format]
-    about = _about(request)
+    about = made_by(request.options)
     ended: dict[int, Outcome] = {}
     following = 0
     with _Progress(request, [1] * len(inputs)) as bar:
@@ -125,18 +122,6 @@ def _to_stdout(request: Request, inputs: Sequence[Input], problems: list[str]) -
                     sys.stdout.flush()
     if not request.quiet:
         console.note(bar.summary())
-
-
-def _about(request: Request) -> dict[str, object]:
-    from ..pretrained import PRETRAINED
-
-    folder = request.model or PRETRAINED
-    return {
-        "model": folder.name,
-        "model_hash": model_hash(folder)[:16],
-        "decoder": request.decoder,
-        "nbest": request.nbest,
-    }
 
 
 def _task(number: int, item: Input) -> Task:
@@ -165,13 +150,7 @@ def _pool(request: Request, tasks: Sequence[Task]) -> Pool[Any]:
     from ..batch.local import LocalPool, OwnPool, cores
     from ..batch.tasks import Settings
 
-    settings = Settings(
-        model=None if request.model is None else str(request.model),
-        backend=request.backend,
-        decoder=request.decoder,
-        hotwords=tuple(request.hotwords),
-        nbest=request.nbest,
-    )
+    settings = Settings(request.options)
     if request.engine == "ray":
         return _ray_pool(settings, request.workers)
     if request.workers is None and _has_gpu():

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from . import console
-from .loading import load_recognizer
+from .loading import load_recognizer, recognizer_options
 from .options import (
     Backend,
     BackendOption,
@@ -70,7 +70,7 @@ def evaluate(
 
     chunk_ms = chunk_ms or (LISTEN_CHUNK_MS if live else DEFAULT_CHUNK_MS)
     utterances = read_manifest(manifest)[:limit]
-    recognizer = load_recognizer(model, backend, decoder, hotwords)
+    recognizer = load_recognizer(recognizer_options(model, backend, decoder, hotwords))
     with console.progress_bar(quiet=quiet) as bar:
         task = bar.add_task(manifest.name, total=len(utterances), rate="")
         if live:

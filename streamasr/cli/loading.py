@@ -5,24 +5,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..fingerprint import fingerprint
+from ..options import RecognizerOptions
+from ..pretrained import PRETRAINED
 from . import console
 from .options import Backend, Decoder
 
 if TYPE_CHECKING:
+    from ..decoding import Hotword
     from ..recognizer import Recognizer
 
-__all__ = ["load_recognizer"]
+__all__ = ["load_recognizer", "made_by", "recognizer_options"]
 
 
-def load_recognizer(
+def recognizer_options(
     model: Path | None,
     backend: Backend,
     decoder: Decoder,
     hotwords: Path | None,
     *,
     nbest: int = 1,
-    threads: int = 1,
-) -> Recognizer:
+) -> RecognizerOptions:
+    """Return what the options of a command describe; reads the file of hotwords, if any."""
+    phrases: tuple[Hotword, ...] = ()
+    if hotwords:
+        # Imports torch, which takes seconds.
+        from ..decoding import read_hotwords
+
+        phrases = tuple(read_hotwords(hotwords))
+    return RecognizerOptions(
+        model=None if model is None else str(model),
+        backend=backend.value,
+        decoder=decoder.value,
+        hotwords=phrases,
+        nbest=nbest,
+    )
+
+
+def load_recognizer(options: RecognizerOptions, *, threads: int = 1) -> Recognizer:
     """Load a model; hotwords that cannot be used are a line each on stderr.
 
     The chunks of one stream are too small for more than one of the CPU's ``threads``, which would
@@ -30,17 +50,24 @@ def load_recognizer(
     """
     import torch
 
-    from ..decoding import read_hotwords
     from ..recognizer import Recognizer
 
     torch.set_num_threads(threads)
-    recognizer = Recognizer.from_pretrained(
-        model,
-        backend=backend.value,
-        decoder=decoder.value,
-        hotwords=read_hotwords(hotwords) if hotwords else (),
-        nbest=nbest,
-    )
+    recognizer = Recognizer.from_options(options)
     for hotword, reason in recognizer.unusable_hotwords:
         console.note(f"hotword {hotword.text!r} cannot be used: {reason}")
     return recognizer
+
+
+def made_by(options: RecognizerOptions, model_hash: str | None = None) -> dict[str, object]:
+    """Return what a transcript says of how it was made.
+
+    ``model_hash`` is computed unless it is known already; raises ModelError without the model.
+    """
+    folder = PRETRAINED if options.model is None else Path(options.model)
+    return {
+        "model": folder.name,
+        "model_hash": model_hash or fingerprint(folder),
+        "decoder": options.decoder,
+        "nbest": options.nbest,
+    }

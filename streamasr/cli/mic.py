@@ -18,7 +18,7 @@ from ..errors import OutputError
 from ..saving import Saver, open_saver
 from . import console
 from .live_view import LiveView
-from .loading import load_recognizer
+from .loading import load_recognizer, recognizer_options
 from .options import (
     Backend,
     BackendOption,
@@ -110,7 +110,7 @@ def mic(
         interruption.stop = microphone.stop
         rate = microphone.device.sample_rate
         note(f"listening to {microphone.device.name} at {rate} Hz, the model loads; Ctrl-C ends")
-        recognizer = load_recognizer(model, backend, decoder, hotwords)
+        recognizer = load_recognizer(recognizer_options(model, backend, decoder, hotwords))
         # Not before: a model that cannot be loaded shall leave no empty files.
         session.savers = [stack.enter_context(open_saver(path)) for path in save or ()]
         config = _endpoint(silence, longest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ..errors import StreamasrError
-from .loading import load_recognizer
+from .loading import load_recognizer, recognizer_options
 from .options import (
     Backend,
     BackendOption,
@@ -77,7 +78,6 @@ def serve(
     except ImportError as error:
         raise StreamasrError(f"serving needs {error.name}: {INSTALL}") from error
 
-    from ..decoding import read_hotwords
     from ..recognizer import Recognizer
 
     if (certificate is None) != (key is None):
@@ -92,18 +92,14 @@ def serve(
     )
     # Threads that wait for each other would take the time of those that decode.
     threads = threads or max(1, (os.cpu_count() or 1) // 2)
-    recognizer = load_recognizer(model, backend, decoder, hotwords, threads=threads)
+    options = recognizer_options(model, backend, decoder, hotwords)
+    recognizer = load_recognizer(options, threads=threads)
     if decoders is None:
         decoders = (os.cpu_count() or 1) if recognizer.decoder == "beam" else 0
-    again = partial(
-        Recognizer.from_pretrained,
-        model,
-        backend="torch",
-        decoder=recognizer.decoder,
-        hotwords=read_hotwords(hotwords) if hotwords else (),
-        device="cpu",
-    )
-    processes = Processes(decoders, again) if decoders else None
+    again = replace(options, backend="torch", decoder=recognizer.decoder, device="cpu")
+    processes = None
+    if decoders:
+        processes = Processes(decoders, partial(Recognizer.from_options, again))
     app = create_app(recognizer, settings, batched=batched, decoders=processes)
     config = configure(
         app, settings, host=host, port=port, ssl_certfile=certificate, ssl_keyfile=key

@@ -18,7 +18,7 @@ from ..transcript import Transcript, Word
 from ..writers import WRITERS, write_transcript
 from . import console
 from .batch import Request, run_batch
-from .loading import load_recognizer
+from .loading import load_recognizer, made_by, recognizer_options
 from .options import (
     Backend,
     BackendOption,
@@ -138,19 +138,14 @@ def transcribe(
         )
     _check(files, options)
     began = time.perf_counter()
+    recognizing = recognizer_options(model, backend, decoder, hotwords, nbest=nbest)
     if many and not one_by_one:
-        from ..decoding import read_hotwords
-
         run_batch(
             Request(
                 names=files,
                 output_dir=output_dir,
                 format=format.value,
-                model=model,
-                backend=backend.value,
-                decoder=decoder.value,
-                hotwords=read_hotwords(hotwords) if hotwords else (),
-                nbest=nbest,
+                options=recognizing,
                 engine=engine.value,
                 workers=workers,
                 retry_failed=retry_failed,
@@ -160,7 +155,7 @@ def transcribe(
         return
     from ..recognizer import Timings
 
-    recognizer = load_recognizer(model, backend, decoder, hotwords, nbest=nbest)
+    recognizer = load_recognizer(recognizing)
     if output_dir:
         _make_folder(output_dir)
     job = _Job(recognizer, options, Timings(), time.perf_counter() - began, files)
@@ -298,7 +293,8 @@ def _deliver(name: str, transcript: Transcript, job: _Job, live: _LiveText | Non
     if live:
         live.finish(transcript)
         return
-    text = WRITERS[job.options.format.value].render(transcript, source=name)
+    about = made_by(job.recognizer.options, job.recognizer.fingerprint)
+    text = WRITERS[job.options.format.value].render(transcript, source=name, about=about)
     if job.options.output_dir is not None:
         write_transcript(job.options.output_path(name), text)
         return

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import ModelError
 from ..model import Bundle
+from ..options import DecoderName
 from .base import Decoder
 from .beam import BeamMissing, has_beam, load_beam
 from .greedy import GreedyDecoder
@@ -20,7 +21,7 @@ __all__ = ["Chosen", "choose_decoder"]
 class Chosen:
     """A decoder, why it was taken, and the part of the log-posteriors that it reads."""
 
-    name: str
+    name: DecoderName
     reason: str
     decoder: Decoder[Any]
     part: slice

@@ -5,7 +5,6 @@ A model with a head for phones has ``phones.txt``, too.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from safetensors import SafetensorError
 
 from ..errors import ModelError
+from ..fingerprint import fingerprint
 from ..frontend import FrontendConfig
 from ..int8 import from_int8, to_int8
 from .acoustic import AcousticModel, ModelConfig
@@ -127,16 +127,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     _check_tensors(folder / WEIGHTS, tensors, model.state_dict())
     model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     model.requires_grad_(False)
-    return Bundle(config, model.eval(), tokens, phones, _fingerprint(folder), folder)
-
-
-def _fingerprint(folder: Path) -> str:
-    """Digest of all that words depend on: weights, language models, settings; not of the card."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix != ".md":
-            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:12]
+    return Bundle(config, model.eval(), tokens, phones, fingerprint(folder), folder)
 
 
 def _read_tokens(folder: Path, name: str, key: str, size: int) -> Tokens:

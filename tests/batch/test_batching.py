@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamasr import RecognizerOptions
 from streamasr.batch.tasks import Outcome, Settings, Task
 from streamasr.batch.work import Worker
 from streamasr.batching import Batch
@@ -103,7 +104,7 @@ def test_every_sample_gives_the_words_of_one_stream(recognizer, samples_folder):
 
 @pytest.mark.parametrize("helpers", [0, 2])
 def test_more_recordings_than_rows_are_all_done(tiny, tiny_folder, recordings, helpers):
-    worker = Worker(Settings(str(tiny_folder), rows=3, helpers=helpers), tiny)
+    worker = Worker(Settings(RecognizerOptions(str(tiny_folder)), rows=3, helpers=helpers), tiny)
     found = outcomes(worker, [Task(i, str(p)) for i, p in enumerate(recordings)])
     worker.close()
     texts = [found[number].transcript.text for number in range(len(recordings))]

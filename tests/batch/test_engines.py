@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamasr import ModelError
+from streamasr import ModelError, RecognizerOptions
 from streamasr.batch.local import LocalPool
 from streamasr.batch.pool import Pool, Reply
 from streamasr.batch.tasks import About, Outcome, Settings, Task
@@ -49,7 +49,7 @@ def check_all_done_with_a_loss(pool: Pool, kill, recordings: list[Path], tiny) -
 
 def test_a_killed_process_is_replaced(tiny, tiny_folder, recordings):
     check_all_done_with_a_loss(
-        LocalPool(Settings(model=str(tiny_folder)), 2),
+        LocalPool(Settings(RecognizerOptions(str(tiny_folder))), 2),
         lambda handle: os.kill(handle.process.pid, signal.SIGKILL),
         recordings,
         tiny,
@@ -65,7 +65,7 @@ def test_a_recording_that_costs_three_workers_is_given_up(tiny_folder, recording
             if any(task.id == 3 for task in tasks):
                 handle.process.kill()
 
-    pool = Fatal(Settings(model=str(tiny_folder)), 1)
+    pool = Fatal(Settings(RecognizerOptions(str(tiny_folder))), 1)
     try:
         pool.open()
         tasks = [Task(number, str(path)) for number, path in enumerate(recordings[:6])]
@@ -87,7 +87,7 @@ def test_a_long_recording_is_shared_out(tiny, tiny_folder, voices, tmp_path):
     soundfile.write(path, np.tile(voices, 4), 16_000)
     texts = []
     for workers in (1, 2):
-        pool = LocalPool(Settings(model=str(tiny_folder), long_seconds=60), workers)
+        pool = LocalPool(Settings(RecognizerOptions(str(tiny_folder)), long_seconds=60), workers)
         try:
             pool.open()
             (outcome,) = finish(pool, [Task(0, str(path))])
@@ -161,7 +161,7 @@ def test_a_worker_that_starts_late_gets_its_share_of_the_recordings(scripted):
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_job(tmp_path):
-    pool = LocalPool(Settings(model=str(tmp_path / "none")), 1)
+    pool = LocalPool(Settings(RecognizerOptions(str(tmp_path / "none"))), 1)
     try:
         with pytest.raises(ModelError, match="no such model folder"):
             pool.open()
@@ -181,7 +181,7 @@ def ray_pool(monkeypatch):
 def test_a_killed_ray_actor_is_replaced(ray_pool, tiny, tiny_folder, recordings):
     import ray
 
-    pool = ray_pool(Settings(model=str(tiny_folder)), 2)
+    pool = ray_pool(Settings(RecognizerOptions(str(tiny_folder))), 2)
     assert pool.workers == 2 or os.cpu_count() == 1
     check_all_done_with_a_loss(pool, lambda handle: ray.kill(handle.actor), recordings, tiny)
     assert not ray.is_initialized()

@@ -8,7 +8,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamasr import AudioError, Word
+from streamasr import AudioError, RecognizerOptions, Word
 from streamasr.batch.local import OwnPool
 from streamasr.batch.tasks import Settings, Task
 from streamasr.batch.work import Worker
@@ -136,7 +136,7 @@ def test_pieces_tell_how_far_they_are(tiny, long_file):
 
 
 def test_a_long_recording_is_counted_while_it_is_under_way(tiny_folder, long_file):
-    pool = OwnPool(Settings(model=str(tiny_folder), long_seconds=60, rows=1))
+    pool = OwnPool(Settings(RecognizerOptions(str(tiny_folder)), long_seconds=60, rows=1))
     seen, outcomes = [], []
     try:
         pool.open()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from streamasr.errors import ModelError
+from streamasr.fingerprint import fingerprint
 from streamasr.scoring import count_errors
 
 
@@ -62,3 +64,30 @@ def test_errors_are_counted_over_the_corpus():
 )
 def test_errors_of_nothing(reference, hypothesis, wer):
     assert count_errors([reference], [hypothesis]).wer == wer
+
+
+def test_all_that_names_a_model_names_it_alike(run, tiny_folder, tiny, samples_folder, tmp_path):
+    """``evaluate --json``, transcripts of one and of many, and Python."""
+    found = {tiny.fingerprint}
+    for extra in ([], ["--stdout"], ["--workers", "1"]):
+        done = run(
+            *("transcribe", "--model", tiny_folder, samples_folder / "belly.flac", "-f", "json"),
+            *extra,
+        )
+        found.add(json.loads(done.out)["made_by"]["model_hash"])
+    manifest = samples_folder / "samples.tsv"
+    done = run("evaluate", "--model", tiny_folder, manifest, "--json", "--limit", 1)
+    found.add(json.loads(done.out)["model"])
+    assert len(found) == 1
+
+
+def test_the_fingerprint_is_not_of_what_no_word_depends_on(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    before = fingerprint(tmp_path)
+    for name in ("MODEL_CARD.md", "README.md", ".DS_Store"):
+        (tmp_path / name).write_text("beside the point")
+    assert fingerprint(tmp_path) == before
+    (tmp_path / "beam.json").write_text("{}")
+    assert fingerprint(tmp_path) != before
+    with pytest.raises(ModelError, match="no such model folder"):
+        fingerprint(tmp_path / "none")

@@ -1,0 +1,82 @@
+"""The options of a recognizer: which model, and how to run it. Quick to import."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .decoding import Hotword
+
+__all__ = ["BackendName", "DecoderName", "RecognizerOptions", "as_hotwords"]
+
+BackendName = Literal["auto", "triton", "torch", "reference"]
+"""What runs the LSTM: ``persistent_lstm.BACKENDS``."""
+
+DecoderName = Literal["auto", "beam", "greedy"]
+"""How posteriors become words; ``auto`` is the beam search where the model has what it needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecognizerOptions:
+    """All that ``Recognizer.from_options`` needs. Frozen and picklable: send it to a process.
+
+    Attributes:
+        model: a model folder; the bundled English model when None.
+        backend: what runs the LSTM.
+        decoder: how posteriors become words.
+        hotwords: phrases that the beam search shall prefer; strings become ``Hotword``.
+        nbest: how many readings a transcript shall offer.
+        device: where the model runs, such as ``"cpu"`` or ``"cuda:1"``; a GPU, if there is one,
+            when None.
+
+    Raises:
+        ConfigError: a value that none of them can have.
+    """
+
+    model: str | None = None
+    backend: BackendName = "auto"
+    decoder: DecoderName = "auto"
+    hotwords: tuple[Hotword, ...] = ()
+    nbest: int = 1
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("backend", self.backend, get_args(BackendName)),
+            ("decoder", self.decoder, get_args(DecoderName)),
+        ):
+            if value not in known:
+                raise ConfigError(f"unknown {name} {value!r}: choose {_listed(known)}")
+        if isinstance(self.nbest, bool) or not isinstance(self.nbest, int) or self.nbest < 1:
+            raise ConfigError(f"nbest must be a whole number from 1 on, not {self.nbest!r}")
+        if self.model is not None:
+            object.__setattr__(self, "model", os.fspath(self.model))
+        if self.device is not None:
+            object.__setattr__(self, "device", str(self.device))
+        object.__setattr__(self, "hotwords", as_hotwords(self.hotwords))
+
+
+def as_hotwords(phrases: Iterable[Hotword | str]) -> tuple[Hotword, ...]:
+    """Return ``phrases`` as hotwords, strings with the default weight; raises ConfigError."""
+    if isinstance(phrases, str):
+        raise ConfigError(f"hotwords are a list of phrases: [{phrases!r}], not {phrases!r}")
+    listed = tuple(phrases)
+    if not listed:
+        return ()
+    from .decoding import Hotword
+
+    found = []
+    for phrase in listed:
+        if not isinstance(phrase, (Hotword, str)):
+            raise ConfigError(f"a hotword is a string or a streamasr.Hotword, not {phrase!r}")
+        found.append(Hotword(phrase) if isinstance(phrase, str) else phrase)
+    return tuple(found)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:-1]) + f" or {names[-1]}"
