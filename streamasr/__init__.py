@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .endpoint import EndpointConfig
     from .listening import Listener, ListenState
     from .model import Bundle, load_bundle
-    from .recognizer import Recognizer, Stream, StreamState, Timings
+    from .recognizer import Recognizer
+    from .stream import Stream, StreamState, Timings
 
 __version__ = "0.1.0"
 
@@ -67,9 +68,9 @@ _LATER = {
     "ListenState": ".listening",
     "Listener": ".listening",
     "Recognizer": ".recognizer",
-    "Stream": ".recognizer",
-    "StreamState": ".recognizer",
-    "Timings": ".recognizer",
+    "Stream": ".stream",
+    "StreamState": ".stream",
+    "Timings": ".stream",
     "load_bundle": ".model",
 }
 

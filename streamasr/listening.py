@@ -20,6 +20,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from .audio.live import Block
+from .audio.polyphase import ResamplingState, checked_rate, convert, flush
 from .endpoint import EndpointConfig, Endpointer, EndpointState
 from .events import Event, agreement
 from .recognizer import LISTEN_CHUNK_MS, Recognizer, StreamState
@@ -273,6 +274,7 @@ class Listener:
         self._chunk = recognizer.chunk_samples(chunk_ms)
         self._pending: list[torch.Tensor] = []
         self._pending_length = 0
+        self._resampling: ResamplingState | None = None
         self._clock = 0.0
         self.state = self._listening.initial_state()
 
@@ -281,17 +283,23 @@ class Listener:
         """Length of the session so far, lost audio included."""
         return (self.state.heard + self._pending_length) / self._rate
 
-    def accept(self, block: Block | ArrayLike) -> list[Event]:
-        """Hear a block from a ``Microphone``, or samples ``(n,)``: 16 kHz mono, floats or int16.
+    def accept(self, block: Block | ArrayLike, sample_rate: int | None = None) -> list[Event]:
+        """Hear a block from a ``Microphone``, or samples ``(n,)``: mono, floats or int16.
 
-        Raises AudioError for NaN, infinity and other shapes, having changed nothing.
+        ``sample_rate`` is theirs, in Hz, the model's (16000) when None; it may change on the way.
+        Raises AudioError for NaN, infinity, other shapes and rates, having changed nothing.
         """
         if not isinstance(block, Block):
             block = Block(np.asarray(block), time.monotonic())
-        samples = as_samples(block.samples, self.state.heard + self._pending_length, self._rate)
+        rate = self._rate if sample_rate is None else checked_rate(sample_rate)
+        heard = self.state.heard + self._pending_length
+        samples = as_samples(block.samples, heard * rate // self._rate, rate)
         events: list[Event] = []
         if block.reason:
             events += self._break_off(block.lost_seconds, block.reason)
+        if rate != self._rate or self._resampling is not None:
+            ready, self._resampling = convert(samples.numpy(), rate, self._rate, self._resampling)
+            samples = torch.from_numpy(ready)
         if len(samples):
             self._pending.append(samples)
             self._pending_length += len(samples)
@@ -313,6 +321,11 @@ class Listener:
 
     def _break_off(self, lost_seconds: float = 0.0, reason: str = "") -> list[Event]:
         events: list[Event] = []
+        if self._resampling is not None:
+            rest = torch.from_numpy(flush(self._resampling))
+            self._pending.append(rest)
+            self._pending_length += len(rest)
+            self._resampling = None
         if self._pending_length:
             events, self.state = self._listening.advance(torch.cat(self._pending), self.state)
             self._pending, self._pending_length = [], 0
@@ -325,20 +338,18 @@ class Listener:
 
 
 def listen(
-    recognizer: Recognizer,
+    listener: Listener,
     blocks: Iterable[Block | ArrayLike] | None = None,
     *,
+    sample_rate: int | None = None,
     device: int | str | None = None,
-    endpoint: EndpointConfig | None = None,
-    chunk_ms: int = LISTEN_CHUNK_MS,
 ) -> Iterator[Event]:
     """Yield the events of ``blocks``, or of a microphone: see ``Recognizer.listen``."""
-    listener = Listener(recognizer, endpoint, chunk_ms=chunk_ms)
     with ExitStack() as stack:
         if blocks is None:
             from .audio.microphone import Microphone
 
             blocks = stack.enter_context(Microphone(device)).blocks()
         for block in blocks:
-            yield from listener.accept(block)
+            yield from listener.accept(block, sample_rate)
         yield from listener.finish()

@@ -1,30 +1,29 @@
-"""Recognizer and Stream: samples in, words out, chunk by chunk."""
+"""Recognizer: samples in, words out, chunk by chunk."""
 
 from __future__ import annotations
 
 import copy
 import os
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import ArrayLike
-from persistent_lstm import LSTMError, LSTMState, choose_backend
+from persistent_lstm import LSTMError, choose_backend
 
-from .audio import open_audio
 from .batching import step
 from .decoding import BeamDecoder, BeamState, GreedyState, Hotword, choose_decoder
 from .decoding.beam import has_beam
-from .errors import AudioError, ConfigError, ModelError
-from .frontend import Frontend, FrontendState
+from .errors import ConfigError, ModelError
+from .frontend import Frontend
 from .model import AcousticModel, Bundle, load_bundle
 from .options import BackendName, DecoderName, RecognizerOptions, as_hotwords
 from .pretrained import PRETRAINED
-from .samples import as_samples, rechunk
+from .samples import rechunk
+from .sources import Source, blocks_of
+from .stream import Stream, StreamState, Timings, clipped
 from .transcript import Alternative, Transcript, Word
 
 if TYPE_CHECKING:
@@ -45,33 +44,13 @@ DEFAULT_CHUNK_MS = 320
 LISTEN_CHUNK_MS = 80
 
 
-@dataclass(frozen=True, slots=True)
-class StreamState:
-    """All that is remembered of one listener. A value: keep it, copy it, go on from it twice.
-
-    ``samples`` counts what was heard so far.
-    """
-
-    frontend: FrontendState
-    lstm: LSTMState
-    decoder: GreedyState | BeamState
-    samples: int = 0
+def _after_fork() -> None:
+    # OpenMP's threads are not forked; a child that counts on them waits for ever.
+    torch.set_num_threads(1)
 
 
-@dataclass
-class Timings:
-    """Seconds spent in each stage, added up over calls."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time inside the block to stage ``name``."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _usable_device(name: str | None) -> torch.device:
@@ -105,7 +84,11 @@ def _placed(model: AcousticModel, device: torch.device, backend: str) -> Acousti
 
 
 class Recognizer:
-    """A loaded model. Immutable, so threads may share one; each caller has a ``Stream``."""
+    """A loaded model. Immutable, so threads may share one; each caller has a ``Stream``.
+
+    Processes may share one by fork where the model runs on the CPU; each of them then computes in
+    one thread. Pickled, it is its ``options``: what unpickles it loads the model folder again.
+    """
 
     def __init__(
         self,
@@ -121,6 +104,7 @@ class Recognizer:
         except LSTMError as error:
             raise ModelError(str(error)) from error
         self.backend, self.backend_reason = chosen_backend
+        self._process = os.getpid()
         self.bundle = bundle
         self.config = bundle.config
         self.sample_rate = bundle.config.frontend.sample_rate
@@ -179,6 +163,9 @@ class Recognizer:
         folder = PRETRAINED if options.model is None else Path(options.model)
         return cls(load_bundle(folder), options)
 
+    def __reduce__(self) -> tuple[Callable[[RecognizerOptions], Recognizer], tuple[Any, ...]]:
+        return Recognizer.from_options, (self.options,)
+
     def initial_state(self) -> StreamState:
         """Return the state of a listener who has heard nothing."""
         return StreamState(
@@ -205,6 +192,11 @@ class Recognizer:
 
         Each stream gets what it would get alone, up to the rounding of float32.
         """
+        if self.device.type != "cpu" and os.getpid() != self._process:
+            raise ModelError(
+                f"a recognizer on {self.device} does not survive a fork: load it in each process "
+                "(Recognizer.from_options(recognizer.options)), or start processes by spawn"
+            )
         timings = timings or Timings()
         with timings.stage("frontend"):
             heard = [
@@ -219,7 +211,10 @@ class Recognizer:
                 backend=self.backend,
             )
         return [
-            (log_probs, StreamState(after, lstm, state.decoder, state.samples + len(piece)))
+            (
+                log_probs,
+                replace(state, frontend=after, lstm=lstm, samples=state.samples + len(piece)),
+            )
             for (log_probs, lstm), (_, after), state, piece in zip(
                 found, heard, states, samples, strict=True
             )
@@ -253,8 +248,7 @@ class Recognizer:
         heard = state.samples
         words, state = self.advance(self.closing_silence(), state, timings)
         last, decoder = self._decoder.finish(state.decoder)
-        after = StreamState(state.frontend, state.lstm, decoder, heard)
-        return [*words, *self._as_said(last)], after
+        return [*words, *self._as_said(last)], replace(state, decoder=decoder, samples=heard)
 
     def transcript_of(self, log_probs: torch.Tensor, duration: float) -> Transcript:
         """Return the transcript of a whole stream's ``log_probs (T, V + P)``.
@@ -263,7 +257,7 @@ class Recognizer:
         """
         words, state = self._decoder(log_probs[:, self._part], self._decoder.initial_state())
         last, state = self._decoder.finish(state)
-        said = (_within(word, duration) for word in self._as_said([*words, *last]))
+        said = (clipped(word, duration) for word in self._as_said([*words, *last]))
         return Transcript(tuple(said), duration, self._readings(state))
 
     def closing_silence(self) -> torch.Tensor:
@@ -293,21 +287,35 @@ class Recognizer:
             return self._decoder.alternatives(state)
         return ()
 
-    def stream(self, timings: Timings | None = None) -> Stream:
-        """Return a new listener."""
-        return Stream(self, timings)
+    def stream(self, timings: Timings | None = None, *, state: StreamState | None = None) -> Stream:
+        """Return a new listener, or one that goes on from the ``state`` of another."""
+        return Stream(self, timings, state=state)
 
     def transcribe(
         self,
-        source: str | os.PathLike[str],
+        source: Source,
         *,
+        sample_rate: int | None = None,
         chunk_ms: int = DEFAULT_CHUNK_MS,
         timings: Timings | None = None,
     ) -> Transcript:
-        """Transcribe a recording, streamed through the model in chunks; raises AudioError."""
+        """Transcribe a recording, streamed through the model in chunks.
+
+        Args:
+            source: a path, a binary file, the ``bytes`` of one, or mono samples ``(n,)``, floats
+                in [-1, 1] or int16.
+            sample_rate: of samples, in Hz; recordings state their own.
+            chunk_ms: audio handed to the model at a time.
+            timings: what the time of each stage is added to.
+
+        Raises:
+            AudioError: no recording, a damaged one, or unusable samples.
+            ConfigError: samples without a rate, a rate for anything else, or no such chunk.
+        """
+        size = self.chunk_samples(chunk_ms)
         stream = self.stream(timings)
-        with open_audio(source) as audio:
-            for chunk in rechunk(audio.blocks(), self.chunk_samples(chunk_ms)):
+        with blocks_of(source, sample_rate) as blocks:
+            for chunk in rechunk(blocks, size):
                 stream.accept(chunk)
         return stream.finish()
 
@@ -315,6 +323,7 @@ class Recognizer:
         self,
         blocks: Iterable[Block | ArrayLike] | None = None,
         *,
+        sample_rate: int | None = None,
         device: int | str | None = None,
         endpoint: EndpointConfig | None = None,
         chunk_ms: int = LISTEN_CHUNK_MS,
@@ -322,74 +331,23 @@ class Recognizer:
         """Yield partial and final text as it is said, for ever or until ``blocks`` end.
 
         Args:
-            blocks: 16 kHz mono samples, floats or int16; the microphone when None.
+            blocks: mono samples, floats or int16; the microphone when None.
+            sample_rate: of ``blocks``, in Hz; 16000 when None.
             device: which microphone: an index, a unique part of its name, or the default one.
             endpoint: when a segment ends.
             chunk_ms: audio handed to the model at a time.
 
         Raises:
-            AudioError: there is no such microphone, or it cannot be opened.
+            AudioError: there is no such microphone, or it cannot be opened; unusable samples.
+            ConfigError: a chunk of less than a millisecond.
         """
-        from .listening import listen
+        from .listening import Listener, listen
 
-        return listen(self, blocks, device=device, endpoint=endpoint, chunk_ms=chunk_ms)
+        listener = Listener(self, endpoint, chunk_ms=chunk_ms)
+        return listen(listener, blocks, sample_rate=sample_rate, device=device)
 
     def chunk_samples(self, chunk_ms: int) -> int:
         """Samples in ``chunk_ms`` milliseconds, at least one; raises ConfigError below 1 ms."""
         if not chunk_ms >= 1:
             raise ConfigError(f"chunk_ms must be 1 or more milliseconds, not {chunk_ms}")
         return max(1, self.sample_rate * chunk_ms // 1000)
-
-
-class Stream:
-    """One listener: ``accept`` samples as they come, read ``partial`` any time, then ``finish``."""
-
-    def __init__(self, recognizer: Recognizer, timings: Timings | None = None) -> None:
-        self._recognizer = recognizer
-        self._timings = timings
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything, as if new."""
-        self.state = self._recognizer.initial_state()
-        self._words: list[Word] = []
-        self._finished = False
-
-    def accept(self, samples: ArrayLike) -> list[Word]:
-        """Hear ``samples (n,)``: 16 kHz mono, floats in [-1, 1] or int16, any number of them.
-
-        Returns the words completed by them. Raises AudioError for NaN, infinity and other shapes;
-        the stream then stands where it stood before the call.
-        """
-        if self._finished:
-            raise AudioError("the stream is finished: call reset() or begin a new stream")
-        values = as_samples(samples, self.state.samples, self._recognizer.sample_rate)
-        words, self.state = self._recognizer.advance(values, self.state, self._timings)
-        self._words += words
-        return words
-
-    def partial(self) -> Transcript:
-        """Return all words so far; those that ``accept`` has not returned may still change."""
-        return self._transcript([] if self._finished else self._recognizer.partial(self.state))
-
-    def finish(self) -> Transcript:
-        """Return the whole transcript; a second call returns it again."""
-        if not self._finished:
-            words, self.state = self._recognizer.finish(self.state, self._timings)
-            self._words += words
-            self._finished = True
-        return self._transcript([], self._recognizer.alternatives(self.state))
-
-    def _transcript(
-        self, more: list[Word], alternatives: tuple[Alternative, ...] = ()
-    ) -> Transcript:
-        duration = self.state.samples / self._recognizer.sample_rate
-        words = (_within(word, duration) for word in [*self._words, *more])
-        return Transcript(tuple(words), duration, alternatives)
-
-
-def _within(word: Word, duration: float) -> Word:
-    """Clip a word that the closing silence carried past the end of the audio."""
-    if word.end <= duration:
-        return word
-    return Word(word.text, min(word.start, duration), duration, word.confidence)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from streamasr import ConfigError, ModelError, Recognizer
 from streamasr.decoding import BeamConfig, BeamDecoder, Lexicon, load_beam
+from streamasr.decoding.beam import BeamMissing
 from streamasr.model import Tokens
 
 from .conftest import save_tiny
@@ -168,6 +169,22 @@ def test_a_recognizer_takes_the_beam_where_there_is_one(folder, tiny_folder, spe
     stream.accept(speech)
     assert set(stream.finish().text.split()) <= {"i", "the", "see", "sea", "cats"}
     assert Recognizer.from_pretrained(folder, decoder="greedy").decoder == "greedy"
+
+
+def test_a_recognizer_knows_that_it_decodes_worse_than_it_could(folder, tiny_folder, monkeypatch):
+    for model, decoder in ((folder, "auto"), (folder, "greedy"), (tiny_folder, "auto")):
+        assert not Recognizer.from_pretrained(model, decoder=decoder).degraded
+
+    def missing(*_arguments, **_options):
+        raise BeamMissing("the search is not installed")
+
+    monkeypatch.setattr("streamasr.decoding.choice.load_beam", missing)
+    recognizer = Recognizer.from_pretrained(folder)
+    assert (recognizer.decoder, recognizer.degraded) == ("greedy", True)
+    assert recognizer.decoder_reason == "the search is not installed"
+    assert not Recognizer.from_pretrained(folder, decoder="greedy").degraded
+    with pytest.raises(BeamMissing):
+        Recognizer.from_pretrained(folder, decoder="beam")
 
 
 def test_what_is_missing_or_damaged_is_one_line(tiny_folder, tmp_path):

@@ -14,7 +14,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import streamasr
 from streamasr import AudioError, ModelError, Recognizer, Transcript
 from streamasr.recognizer import Timings
 from streamasr.samples import rechunk
@@ -238,9 +237,3 @@ def test_the_kernels_give_the_same_text_on_every_sample(tmp_path, samples_folder
 def test_an_unknown_backend_is_one_line():
     with pytest.raises(ModelError, match="needs weights on an NVIDIA GPU"):
         Recognizer.from_pretrained(backend="triton")
-
-
-def test_public_names_exist():
-    assert all(hasattr(streamasr, name) for name in streamasr.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'Recogniser'"):
-        _ = streamasr.Recogniser

@@ -21,7 +21,7 @@ from ..errors import AudioError
 from .live import QUEUE_SECONDS, Block, BlockQueue, blocks_of
 from .resample import SAMPLE_RATE
 
-__all__ = ["InputDevice", "Microphone", "find_device", "input_devices", "remedy"]
+__all__ = ["DeviceChange", "InputDevice", "Microphone", "find_device", "input_devices", "remedy"]
 
 INSTALL = "pip install 'streamasr[mic]'"
 FIRST_BLOCK_SECONDS = 6.0
@@ -41,6 +41,17 @@ class InputDevice:
     channels: int
     sample_rate: int
     is_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChange:
+    """A device has come back (``present``), or has gone; as a string, a line for a person."""
+
+    name: str
+    present: bool
+
+    def __str__(self) -> str:
+        return f"{self.name} is back" if self.present else f"{self.name} is gone: waiting for it"
 
 
 def _sounddevice() -> Any:
@@ -109,7 +120,7 @@ class Microphone:
 
     Args:
         device: an index, a unique part of a name, or the system's default.
-        notify: called with one line when the device goes or comes back.
+        notify: called when the device goes or comes back.
 
     Raises:
         AudioError: it cannot be opened; the message says what to do.
@@ -119,7 +130,7 @@ class Microphone:
         self,
         device: int | str | None = None,
         *,
-        notify: Callable[[str], None] = lambda _: None,
+        notify: Callable[[DeviceChange], None] = lambda _: None,
         queue_seconds: float = QUEUE_SECONDS,
     ) -> None:
         self._wanted = device
@@ -171,14 +182,14 @@ class Microphone:
                     continue
                 begun = block.captured_at - len(block.samples) / SAMPLE_RATE
                 lost = max(0.0, begun - gone_since)
-                self._notify(f"{self.device.name} is back")
+                self._notify(DeviceChange(self.device.name, present=True))
                 gone_since = 0.0
                 yield Block(block.samples, block.captured_at, lost, "device")
             if self._stopped:
                 return
             if not gone_since:
                 gone_since = self._heard_at or self._opened_at
-                self._notify(f"{self.device.name} is gone: waiting for it")
+                self._notify(DeviceChange(self.device.name, present=False))
                 yield Block(np.zeros(0, np.float32), time.monotonic(), 0.0, "device")
             while not (self._stopped or self._reopened()):
                 yield Block(np.zeros(0, np.float32), time.monotonic())

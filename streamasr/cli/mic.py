@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..audio.live import Block
-    from ..audio.microphone import Microphone
+    from ..audio.microphone import DeviceChange, Microphone
     from ..endpoint import EndpointConfig
     from ..events import Event
     from ..listening import Listener
@@ -214,12 +214,12 @@ class _Session:
                 self._hear(block, listener)
             self._deliver(listener.finish())
 
-    def notify(self, message: str) -> None:
-        """Say what became of the microphone."""
+    def notify(self, change: DeviceChange) -> None:
+        """Say what became of the microphone: on the status line for as long as it is gone."""
         if self._view is not None:
-            self._view.say(message if message.endswith("it") else "")
+            self._view.say("" if change.present else str(change))
         elif not self._quiet:
-            console.note(message)
+            console.note(str(change))
 
     def summary(self) -> str:
         """Return one line on the whole session."""

@@ -131,6 +131,9 @@ class BeamState:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return replace(self, heard=copy.deepcopy(self.heard, memo), search=None)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "search": None}
+
 
 class BeamDecoder:
     """Log-posteriors to words, chunk by chunk; any chunking gives the same words."""

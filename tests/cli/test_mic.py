@@ -16,8 +16,10 @@ from rich.console import Console
 from rich.text import Text
 
 from streamasr.audio.live import Block
+from streamasr.audio.microphone import DeviceChange
 from streamasr.cli import console
 from streamasr.cli.live_view import LiveView
+from streamasr.cli.mic import _Session
 from streamasr.errors import AudioError
 from streamasr.events import Event, agreement, event_schema
 from streamasr.transcript import Word
@@ -50,9 +52,9 @@ class FakeMicrophone:
         for piece in np.array_split(self.audio, 60):
             yield Block(piece, time.monotonic())
         if self.gap:
-            self.notify("Desk is gone: waiting for it")
+            self.notify(DeviceChange("Desk", present=False))
             yield Block(self.audio[:0], time.monotonic(), 0.0, "device")
-            self.notify("Desk is back")
+            self.notify(DeviceChange("Desk", present=True))
             yield Block(self.audio[:800], time.monotonic(), self.gap, "device")
 
 
@@ -207,6 +209,17 @@ def test_the_meter_says_when_something_is_wrong_with_the_level():
     for _ in range(8):
         view.meter.hear(speech[: RATE // 2])
     assert view.meter.hint == ""
+
+
+@pytest.mark.parametrize("name", ["Desk", "Rabbit", "back"])
+def test_a_microphone_is_told_to_be_gone_for_as_long_as_it_is(name):
+    terminal = Console(file=io.StringIO(), width=80)
+    session = _Session(jsonl=False, quiet=False)
+    session._view = view = LiveView(terminal)
+    session.notify(DeviceChange(name, present=False))
+    assert f"{name} is gone: waiting for it" in drawn(view, terminal)[-1]
+    session.notify(DeviceChange(name, present=True))
+    assert name not in drawn(view, terminal)[-1]
 
 
 def test_what_c_libraries_print_stays_off_the_screen(capfd):

@@ -14,7 +14,14 @@ import pytest
 import soxr
 
 from streamasr.audio.live import BlockQueue, blocks_of
-from streamasr.audio.microphone import InputDevice, Microphone, find_device, input_devices, remedy
+from streamasr.audio.microphone import (
+    DeviceChange,
+    InputDevice,
+    Microphone,
+    find_device,
+    input_devices,
+    remedy,
+)
 from streamasr.errors import AudioError
 
 DEVICES = [
@@ -144,7 +151,7 @@ def test_a_device_in_use_is_one_line(sounddevice):
 
 
 def test_a_device_that_goes_is_opened_again_and_the_gap_is_told(sounddevice):
-    notes: list[str] = []
+    notes: list[DeviceChange] = []
     blocks = []
     with Microphone(0, notify=notes.append) as microphone:
         sounddevice.hear(0.5)
@@ -155,7 +162,7 @@ def test_a_device_that_goes_is_opened_again_and_the_gap_is_told(sounddevice):
         while not blocks[-1].reason:
             blocks.append(next(stream))
         assert (blocks[-1].reason, blocks[-1].lost_seconds) == ("device", 0.0)
-        assert notes == ["Desk is gone: waiting for it"]
+        assert notes == [DeviceChange("Desk", present=False)]
         for _ in range(5):
             assert not len(next(stream).samples)
         assert sounddevice.restarts >= 3
@@ -165,7 +172,7 @@ def test_a_device_that_goes_is_opened_again_and_the_gap_is_told(sounddevice):
         sounddevice.hear(0.1)
         while not blocks[-1].lost_seconds:
             blocks.append(next(stream))
-        assert notes[1:] == ["Desk is back"]
+        assert notes[1:] == [DeviceChange("Desk", present=True)]
         assert 0.2 < blocks[-1].lost_seconds < 2
         microphone.stop()
         blocks.extend(stream)
