@@ -196,12 +196,20 @@ class Listening:
         log_probs, _ = self.recognizer.log_probs(self.recognizer.closing_silence(), state.stream)
         events, state = self.end(log_probs, state)
         rate = self.recognizer.sample_rate
-        begun, origin = state.heard, state.heard + round(lost_seconds * rate)
+        fresh = self.following(state, round(lost_seconds * rate))
         if lost_seconds:
-            gap = Event("gap", state.segment, begun / rate, origin / rate, reason=reason)
-            events = [*events, gap]
+            begun, ended = state.heard / rate, fresh.origin / rate
+            events = [*events, Event("gap", state.segment, begun, ended, reason=reason)]
+        return events, fresh
+
+    def following(self, state: ListenState, lost_samples: int = 0) -> ListenState:
+        """Return the state of a session that begins afresh behind ``state``, whose segment ended.
+
+        Times and segments count on; ``lost_samples`` lie between.
+        """
+        origin = state.heard + lost_samples
         fresh = self.initial_state()
-        return events, replace(fresh, origin=origin, voice_origin=origin, segment=state.segment)
+        return replace(fresh, origin=origin, voice_origin=origin, segment=state.segment)
 
     def end(self, log_probs: torch.Tensor, state: ListenState) -> tuple[list[Event], ListenState]:
         """End the segment, where ``log_probs`` are the model's answer to the closing silence."""

@@ -31,7 +31,8 @@ class Gate:
             is_open = path in _OPEN or path.startswith("/page/")
             if not is_open and not may_enter(HTTPConnection(scope), self._settings):
                 reason = "this server asks for a token: Authorization: Bearer TOKEN"
-                refusal = problem(401, reason, {"WWW-Authenticate": "Bearer"})
+                headers = {"WWW-Authenticate": "Bearer"}
+                refusal = problem(401, reason, headers, code="invalid_api_key")
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)

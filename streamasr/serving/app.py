@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
 
 from .. import __version__
 from ..errors import StreamasrError
@@ -21,7 +22,7 @@ from . import events_socket, uploads, vosk
 from .access import Gate
 from .limits import BodyLimit
 from .metrics import Metrics
-from .problems import problem, reason_of
+from .problems import NotServed, problem, reason_of
 from .scheduler import Failed, Full, Scheduler
 from .settings import ServeSettings
 from .sockets import Server, serve_socket
@@ -82,19 +83,28 @@ def _add_operations(app: FastAPI) -> None:
 
     @app.get("/readyz", response_model=None)
     def readyz(request: Request) -> Response:
-        """Whether it takes new streams."""
+        """Whether it takes new streams, and whether it decodes as well as its model can."""
         server: Server = request.app.state.server
+        status, code = "ready", 200
         if server.draining:
-            return JSONResponse({"status": "draining"}, 503)
-        if len(server.scheduler) >= server.scheduler.max_streams:
-            return JSONResponse({"status": "full"}, 503)
-        return JSONResponse({"status": "ready"})
+            status, code = "draining", 503
+        elif len(server.scheduler) >= server.scheduler.max_streams:
+            status, code = "full", 503
+        return JSONResponse({"status": status, **_decoding(server.scheduler.recognizer)}, code)
 
     @app.get("/metrics", response_class=PlainTextResponse)
     def metrics(request: Request) -> Response:
         """What the server counts, in Prometheus' format."""
         found = generate_latest(request.app.state.server.scheduler.metrics.registry)
         return Response(found, media_type=CONTENT_TYPE_LATEST)
+
+
+def _decoding(recognizer: Recognizer) -> dict[str, object]:
+    return {
+        "decoder": recognizer.decoder,
+        "reason": recognizer.decoder_reason,
+        "degraded": recognizer.degraded,
+    }
 
 
 def _add_sockets(app: FastAPI) -> None:
@@ -116,10 +126,23 @@ def _add_errors(app: FastAPI) -> None:
     async def failed(_request: Request, error: Failed) -> JSONResponse:
         return problem(500, str(error))
 
+    @app.exception_handler(NotServed)
+    async def not_served(_request: Request, error: NotServed) -> JSONResponse:
+        return problem(error.status, str(error), param=error.param, code=error.code)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        reason = str(error.detail)
+        if error.status_code in (404, 405):
+            reason = f"{request.method} {request.url.path}: {reason}; /docs lists what there is"
+        return problem(error.status_code, reason, error.headers)
+
     @app.exception_handler(StreamasrError)
     async def mistake(_request: Request, error: StreamasrError) -> JSONResponse:
         return problem(400, str(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        return problem(400, reason_of(error.errors()))
+        errors = error.errors()
+        field = [str(part) for part in errors[0]["loc"] if part != "body"]
+        return problem(400, reason_of(errors), param=field[0] if field else None)

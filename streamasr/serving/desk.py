@@ -23,7 +23,7 @@ __all__ = ["Desk", "Heard", "Kind", "Told"]
 
 log = logging.getLogger("streamasr.serving")
 
-Kind = Literal["new", "again", "closing"]
+Kind = Literal["new", "again", "break", "closing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Heard:
     """What the model made of a piece of a stream.
 
     ``samples (n,)`` are ``new``, or those that ``Told.again`` asked for, or the ``closing``
-    silence. ``speech`` is what the voice detector says of new ones, ``log_probs (T, V + P)`` what
-    the model says.
+    silence, or, at a ``break``, the silence after which the stream begins afresh. ``speech`` is
+    what the voice detector says of new ones, ``log_probs (T, V + P)`` what the model says.
     """
 
     id: int
@@ -64,9 +64,10 @@ class Live:
 
     def take(self, heard: Heard, log_probs: torch.Tensor) -> Told:
         """Take a piece; return finals and the newest partial."""
-        if heard.kind == "closing":
-            events, self._state = self._listening.end(log_probs, self._state)
-            return Told(heard.id, events, last=True)
+        if heard.kind in ("break", "closing"):
+            events, ended = self._listening.end(log_probs, self._state)
+            self._state = self._listening.following(ended)
+            return Told(heard.id, events, last=heard.kind == "closing")
         if heard.kind == "new":
             samples = torch.from_numpy(heard.samples)
             self._state = self._listening.hear(samples, heard.speech, self._state)

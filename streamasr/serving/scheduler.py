@@ -56,6 +56,7 @@ class Source:
     _samples: int = 0
     _again: torch.Tensor | None = None
     _end: bool = False
+    _break: bool = False
     _busy: bool = False
     _gone: bool = False
 
@@ -68,7 +69,7 @@ class Source:
     def busy(self) -> bool:
         """Whether something is on its way that is yet to be told."""
         with self._scheduler.changed:
-            return self._busy or self._again is not None
+            return self._busy or self._break or self._again is not None
 
     def put(self, samples: torch.Tensor) -> None:
         """Append ``samples (n,)``, float32 at the model's rate; never waits."""
@@ -82,6 +83,16 @@ class Source:
         """Say that nothing follows: what is left is heard, told, and then ``ended`` called."""
         with self._scheduler.changed:
             self._end = True
+            self._scheduler.changed.notify()
+
+    def break_off(self) -> None:
+        """End the segment of a live stream behind what was put; what is put later begins afresh.
+
+        Nothing may be put before ``busy`` says that it has been told.
+        """
+        assert self.live
+        with self._scheduler.changed:
+            self._break = True
             self._scheduler.changed.notify()
 
     def leave(self) -> None:
@@ -211,7 +222,10 @@ class Scheduler:
 
     def _ready(self, source: Source) -> bool:
         return not source._busy and (
-            source._again is not None or source._samples >= self.chunk_samples or source._end
+            source._again is not None
+            or source._samples >= self.chunk_samples
+            or source._break
+            or source._end
         )
 
     def _take(self, source: Source, most: int) -> _Turn:
@@ -222,7 +236,9 @@ class Scheduler:
             source._stream = self.recognizer.initial_state()
             return _Turn(source, "again", samples)
         if not source._samples:
-            return _Turn(source, "closing", self.recognizer.closing_silence())
+            kind: Kind = "break" if source._break else "closing"
+            source._break = False
+            return _Turn(source, kind, self.recognizer.closing_silence())
         taken: list[torch.Tensor] = []
         room = most
         while source._waiting and room:
@@ -251,8 +267,11 @@ class Scheduler:
         found = self.recognizer.log_probs_of(
             [turn.samples for turn in turns], [source._stream for source in sources]
         )
-        for source, (_, stream) in zip(sources, found, strict=True):
-            source._stream = stream
+        for turn, (_, stream) in zip(turns, found, strict=True):
+            turn.source._stream = stream
+            if turn.kind == "break":
+                turn.source._stream = self.recognizer.initial_state()
+                turn.source._voice = self._detector.initial_state()
         new = [turn for turn in turns if turn.kind == "new"]
         self.metrics.audio_seconds.inc(
             sum(len(turn.samples) for turn in new) / self.recognizer.sample_rate

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import StreamasrError
+from ..model.bundle import WEIGHTS
 from .access import SUBPROTOCOL, may_enter, may_open
 from .scheduler import Failed, Full, Scheduler
 from .settings import ServeSettings
@@ -48,6 +49,14 @@ class Server:
     talks: int = 0
     """WebSockets whose client has yet to be told all."""
     _patience: set[asyncio.Timeout] = field(default_factory=set)
+
+    @property
+    def model_created(self) -> int:
+        """When the model's weights were written, in seconds since 1970; 0 if nobody knows."""
+        try:
+            return int((self.scheduler.recognizer.bundle.folder / WEIGHTS).stat().st_mtime)
+        except OSError:
+            return 0
 
     def drain(self) -> None:
         """Stop: nobody is waited for any more, and open streams are told their last words."""

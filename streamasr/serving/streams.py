@@ -113,12 +113,32 @@ class CallerStream:
         if self._error is not None:
             raise self._error
 
+    @property
+    def sample_rate(self) -> int:
+        """Of the caller's audio, in Hz."""
+        return self._resampler.source_rate
+
+    @sample_rate.setter
+    def sample_rate(self, rate: int) -> None:
+        """Take what follows to be at another rate."""
+        self._flush(rate)
+
+    async def break_off(self) -> None:
+        """End the segment here, and wait until that has been told; times count on."""
+        self._flush(self.sample_rate)
+        self._source.break_off()
+        await self.caught_up()
+
     def end(self) -> None:
         """Say that nothing follows."""
+        self._flush(self.sample_rate)
+        self._source.end()
+
+    def _flush(self, rate: int) -> None:
         rest = torch.from_numpy(self._resampler.flush())
+        self._resampler = Resampler(rate)
         self._heard += len(rest)
         self._source.put(rest)
-        self._source.end()
 
     def leave(self) -> None:
         """Forget it all at once; whoever waits for room or for events waits no more."""

@@ -6,9 +6,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from enum import StrEnum
 from typing import Annotated, Any
@@ -16,23 +15,33 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from ..audio import open_audio
+from ..audio import AudioFile
 from ..audio.audiofile import one_line
 from ..cues import split_at_pauses
-from ..errors import AudioError, StreamasrError
+from ..errors import StreamasrError
+from ..sources import open_recording
 from ..transcript import Transcript, Word
 from ..writers import WRITERS
-from .problems import body_of
+from .forms import RECORDING, RecordingRoute
+from .problems import NotServed, Problem, body_of
 from .scheduler import Failed
 from .sockets import Server
 from .streams import CallerStream
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(
+    prefix="/v1",
+    route_class=RecordingRoute,
+    responses={"4XX": {"model": Problem, "description": "What was wrong with the request."}},
+)
 MODEL = "streamasr"
 CLIENT_LEFT = 499
 """Nobody reads it: the status that proxies log."""
+LOOK_SECONDS = 0.5
+"""How often it is seen whether a caller is still there, who may be told nothing for minutes."""
+LANGUAGES = {"en": "english"}
+"""Names of languages, by their codes, that OpenAI's clients read and may send."""
 
 
 class ResponseFormat(StrEnum):
@@ -45,10 +54,36 @@ class ResponseFormat(StrEnum):
     verbose_json = "verbose_json"
 
 
+class Granularity(StrEnum):
+    """What ``verbose_json`` gives the times of."""
+
+    word = "word"
+    segment = "segment"
+
+
 @router.get("/models")
-def models() -> dict[str, Any]:
+def models(request: Request) -> dict[str, Any]:
     """List the one model there is."""
-    return {"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "streamasr"}]}
+    return {"object": "list", "data": [_model(request)]}
+
+
+@router.get("/models/{name:path}")
+def model_named(request: Request, name: str) -> dict[str, Any]:
+    """Describe the one model there is."""
+    if name != MODEL:
+        reason = f"there is no model {name!r} here: the one there is, is called {MODEL!r}"
+        raise NotServed(reason, status=404, param="model", code="model_not_found")
+    return _model(request)
+
+
+def _model(request: Request) -> dict[str, Any]:
+    server: Server = request.app.state.server
+    return {
+        "id": MODEL,
+        "object": "model",
+        "created": server.model_created,
+        "owned_by": "streamasr",
+    }
 
 
 @router.post("/audio/transcriptions", response_model=None)
@@ -58,16 +93,27 @@ async def transcriptions(
     model: Annotated[str, Form(description="Any name: there is one model.")] = MODEL,  # noqa: ARG001
     response_format: Annotated[ResponseFormat, Form()] = ResponseFormat.json,
     stream: Annotated[bool, Form(description="Server-sent events, as words come.")] = False,
+    language: Annotated[str, Form(description="The model's, if any: en.")] = "",
+    temperature: Annotated[float, Form(ge=0, le=1, description="Changes nothing.")] = 0.0,  # noqa: ARG001
     timestamp_granularities: Annotated[
-        list[str] | None, Form(alias="timestamp_granularities[]")
+        list[Granularity] | None, Form(alias="timestamp_granularities[]")
     ] = None,
+    granularities: Annotated[
+        list[Granularity] | None, Form(alias="timestamp_granularities")
+    ] = None,
+    include: Annotated[list[str] | None, Form(alias="include[]")] = None,
+    included: Annotated[list[str] | None, Form(alias="include")] = None,
 ) -> Response:
     """Transcribe a recording."""
     server: Server = request.app.state.server
+    spoken = server.scheduler.recognizer.config.language
+    _check_language(language, spoken)
+    for asked in (*(include or ()), *(included or ())):
+        raise NotServed(f"include: {asked!r} is not served here: leave it out", param="include")
     # Opened here, so that a full server refuses before anything is answered.
     caller = CallerStream(server.scheduler, server.settings, live=False)
     server.scheduler.metrics.opened.labels("upload").inc()
-    words = _transcribe(server, caller, file)
+    words = _transcribe(request, server, caller, file)
     if stream:
         first = await anext(words, None)  # an unreadable file is an error, not an event
         return StreamingResponse(_server_sent(first, words), media_type="text/event-stream")
@@ -75,55 +121,67 @@ async def transcriptions(
     async with aclosing(words):
         async for some in words:
             found += some
-            if await request.is_disconnected():
-                return Response(status_code=CLIENT_LEFT)  # and its recording is heard no further
+    if await request.is_disconnected():
+        return Response(status_code=CLIENT_LEFT)
     transcript = Transcript(tuple(found), caller.seconds)
     if response_format is ResponseFormat.json:
         return JSONResponse({"text": transcript.text})
     if response_format is ResponseFormat.verbose_json:
-        return JSONResponse(_verbose(transcript, timestamp_granularities or ["segment"]))
+        times = [*(timestamp_granularities or ()), *(granularities or ())]
+        return JSONResponse(_verbose(transcript, LANGUAGES.get(spoken, spoken), times))
     writer = WRITERS["txt" if response_format is ResponseFormat.text else response_format.value]
     return PlainTextResponse(writer.render(transcript, source=file.filename or ""))
 
 
+def _check_language(asked: str, spoken: str) -> None:
+    """Raise NotServed for a language that the model does not know, by code or by name."""
+    code = asked.strip().lower().replace("_", "-").partition("-")[0]
+    if code not in ("", spoken, LANGUAGES.get(spoken)):
+        reason = f"language: {asked!r} is not spoken here, but {spoken!r}: leave it out"
+        raise NotServed(reason, param="language")
+
+
 async def _transcribe(
-    server: Server, caller: CallerStream, file: UploadFile
+    request: Request, server: Server, caller: CallerStream, file: UploadFile
 ) -> AsyncGenerator[list[Word], None]:
-    """Yield words as they become final; raises AudioError for what is no recording."""
+    """Yield words as they become final, until the caller leaves; raises AudioError."""
     began = time.perf_counter()
+    feeding = asyncio.create_task(_feed(caller, file))
+    watching = asyncio.create_task(_leave_with(request, caller))
     try:
-        with tempfile.NamedTemporaryFile() as copy:
-            while piece := await file.read(2**20):
-                copy.write(piece)
-            copy.flush()
-            name = one_line(file.filename or "the recording")
-            feeding = asyncio.create_task(_feed(caller, copy.name, name))
-            try:
-                async for event in caller.events():
-                    yield [*event.words]
-            finally:
-                caller.leave()
-                # Its thread may be reading, and must not be cut off: it reads a block at most.
-                await asyncio.wait([feeding])
+        async for event in caller.events():
+            yield [*event.words]
     finally:
+        watching.cancel()
         caller.leave()
+        # Its thread may be reading, and must not be cut off: it reads a block at most.
+        await asyncio.wait([feeding])
     if caller.seconds:
         rtf = (time.perf_counter() - began) / caller.seconds
         server.scheduler.metrics.upload_rtf.observe(rtf)
 
 
-async def _feed(caller: CallerStream, path: str, name: str) -> None:
-    """Let ``caller`` hear a recording; errors call it by the ``name`` that its sender knows."""
+async def _leave_with(request: Request, caller: CallerStream) -> None:
+    """Forget ``caller`` as soon as whoever sent the request is gone."""
+    while not await request.is_disconnected():
+        await asyncio.sleep(LOOK_SECONDS)
+    caller.leave()
+
+
+async def _feed(caller: CallerStream, file: UploadFile) -> None:
+    """Let ``caller`` hear a recording; errors call it by the name that its sender knows."""
+    opening = open_recording(file.file, one_line(file.filename or RECORDING))
     try:
-        with await asyncio.to_thread(open_audio, path) as audio:
+        audio: AudioFile = await asyncio.to_thread(opening.__enter__)
+        try:
             blocks = audio.blocks()
             while (block := await asyncio.to_thread(next, blocks, None)) is not None:
                 await caller.accept(block)
                 if caller.over:
                     return
+        finally:
+            opening.__exit__(None, None, None)
         caller.end()
-    except StreamasrError as error:
-        caller.fail(AudioError(str(error).replace(path, name)))
     except Exception as error:
         caller.fail(error)
 
@@ -153,10 +211,12 @@ async def _server_sent(
     yield event("transcript.text.done", text=" ".join(said))
 
 
-def _verbose(transcript: Transcript, granularities: list[str]) -> dict[str, Any]:
+def _verbose(
+    transcript: Transcript, language: str, granularities: Sequence[Granularity]
+) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "task": "transcribe",
-        "language": "english",
+        "language": language,
         "duration": round(transcript.duration, 3),
         "text": transcript.text,
         "segments": [
@@ -176,7 +236,7 @@ def _verbose(transcript: Transcript, granularities: list[str]) -> dict[str, Any]
             for number, segment in enumerate(split_at_pauses(transcript.words))
         ],
     }
-    if "word" in granularities:
+    if Granularity.word in granularities:
         answer["words"] = [
             {"word": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
             for word in transcript.words

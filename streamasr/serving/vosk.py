@@ -1,8 +1,9 @@
 """The WebSocket protocol of vosk-server (https://github.com/alphacep/vosk-server), at ``/``.
 
 Each binary message, 16-bit mono PCM, gets one answer: ``{"partial": …}``, or, where a segment has
-ended, ``{"result": [...], "text": …}``. ``{"config": {"sample_rate": …, "words": true}}`` comes
-first if at all and gets none; ``{"eof": 1}`` gets the rest.
+ended, ``{"result": [...], "text": …}``. ``{"config": {"sample_rate": …, "words": true}}`` holds for
+what follows it and gets none; ``{"reset": 1}`` ends the segment and gets the rest of it, ``{"eof":
+1}`` ends the stream, too. Where ours differs from ``asr_server.py`` is listed in docs/PROTOCOL.md.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ __all__ = ["refuse", "talk"]
 
 
 class Config(BaseModel):
-    """What a client may ask for; the server's other settings (``phrase_list``, …) are not ours."""
+    """What a client may ask for; ``phrase_list`` and ``model`` are not ours to give."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     # Clients send 16000.0, too.
     sample_rate: float = Field(16_000, ge=4_000, le=192_000)
-    words: bool = False
+    words: bool = True
+    max_alternatives: int = Field(0, ge=0)
 
 
 async def refuse(socket: WebSocket, reason: str) -> None:
@@ -58,26 +60,35 @@ async def talk(socket: WebSocket, server: Server) -> None:
                     shown = events[-1].text if events[-1].type == "partial" else ""
                 found = _words(events)
                 answer = json.dumps({"partial": shown}, ensure_ascii=False)
-                answer = _result(found, words=config.words) if found else answer
-                await send(socket, server, answer)
+                await send(socket, server, _result(found, config) if found else answer)
             elif "config" in message:
-                if stream is not None:
-                    raise ProtocolError("config must come before the audio")
-                config = _config(message["config"])
+                config = _config(message["config"], config)
+                if stream is not None and stream.sample_rate != round(config.sample_rate):
+                    stream.sample_rate = round(config.sample_rate)
             elif "eof" in message:
                 rest = [] if stream is None else await _rest(stream)
-                await send(socket, server, _result(_words(rest), words=config.words))
+                await send(socket, server, _result(_words(rest), config))
                 return
+            elif "reset" in message:
+                if stream is not None:
+                    await stream.break_off()
+                ended = [] if stream is None else stream.pending()
+                shown = ""
+                await send(socket, server, _result(_words(ended), config))
             else:
-                raise ProtocolError('a text message is {"config": {...}} or {"eof": 1}')
+                raise ProtocolError(
+                    'a text message is {"config": {...}}, {"reset": 1} or {"eof": 1}'
+                )
     finally:
         if stream is not None:
             stream.leave()
 
 
-def _config(value: Any) -> Config:
+def _config(value: Any, before: Config) -> Config:
+    """Return the settings after a message that names some of them."""
+    known = before.model_dump()
     try:
-        return Config.model_validate(value)
+        return Config.model_validate({**known, **value} if isinstance(value, dict) else value)
     except ValidationError as error:
         raise ProtocolError(f"config: {reason_of(error.errors())}") from error
 
@@ -91,17 +102,20 @@ def _words(events: Iterable[Event]) -> list[Word]:
     return [word for event in events if event.type == "final" for word in event.words]
 
 
-def _result(found: list[Word], *, words: bool) -> str:
-    answer: dict[str, Any] = {}
-    if words and found:
-        answer["result"] = [
-            {
-                "conf": round(word.confidence, 3),
-                "end": round(word.end, 3),
-                "start": round(word.start, 3),
-                "word": word.text,
-            }
-            for word in found
-        ]
+def _result(found: list[Word], config: Config) -> str:
+    """Return a final result; where alternatives are asked for, one in their shape."""
+    result = [
+        {
+            "conf": round(word.confidence, 3),
+            "end": round(word.end, 3),
+            "start": round(word.start, 3),
+            "word": word.text,
+        }
+        for word in found
+    ]
+    answer: dict[str, Any] = {"result": result} if config.words and found else {}
     answer["text"] = " ".join(word.text for word in found)
+    if config.max_alternatives:
+        mean = sum(word.confidence for word in found) / len(found) if found else 1.0
+        answer = {"alternatives": [{"confidence": round(mean, 3), **answer}]}
     return json.dumps(answer, ensure_ascii=False)

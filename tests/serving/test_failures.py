@@ -116,6 +116,24 @@ def test_a_recording_whose_sender_has_left_is_heard_no_further(served, speech):
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.parametrize("stream", ["false", "true"])
+def test_a_caller_is_missed_even_where_there_is_nothing_to_tell(served, stream):
+    """Half an hour of silence gives no words in which to notice that nobody waits for them."""
+    silence = io.BytesIO()
+    soundfile.write(silence, np.zeros(30 * 60 * 16_000, np.int16), 16_000, format="flac")
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(
+            served.http + "/v1/audio/transcriptions",
+            files={"file": silence.getvalue()},
+            data={"stream": stream},
+            timeout=1.5,
+        )
+    assert len(served.server.scheduler) == 1
+    began = time.monotonic()
+    served.wait_until_empty(60)
+    assert time.monotonic() - began < 3
+
+
 def test_events_whose_reader_has_left_are_made_no_longer(served, speech):
     body = wav_of(np.tile(speech, 100))
     with httpx.stream(

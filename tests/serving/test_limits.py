@@ -101,7 +101,8 @@ def test_a_silent_client_is_let_go(tiny_served, messages):
         (["{}"], "a text message is"),
         (['{"config": {"sample_rate": "many"}}'], "config: sample_rate"),
         ([b"\0" * 3], "no 16-bit samples"),
-        ([b"\0" * 2, '{"config": {}}'], "config must come before"),
+        ([b"\0" * 2, '{"config": {"sample_rate": 7}}'], "config: sample_rate"),
+        (['{"config": {"max_alternatives": -1}}'], "config: max_alternatives"),
         (['{"config": 1}'], "config: Input should be"),
     ],
 )

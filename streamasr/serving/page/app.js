@@ -110,6 +110,16 @@ async function open(file) {
   $("talk").disabled = false;
 }
 
+// A server that decodes worse than its model can says so, and the page passes it on.
+async function showDegraded() {
+  const server = await (await fetch(new URL("readyz", document.baseURI))).json();
+  $("degraded").hidden = !server.degraded;
+  if (server.degraded) {
+    $("degraded").textContent =
+      `Many words will be wrong: the model's language model cannot be used (${server.reason}).`;
+  }
+}
+
 function save(name, text, type) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type }));
@@ -118,6 +128,7 @@ function save(name, text, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
+showDegraded().catch(() => {}); // a proxy may keep operators' routes to itself
 $("talk").addEventListener("click", () => (microphone ? stop() : start()));
 $("file").addEventListener("change", (event) => {
   open(event.target.files[0]);
