@@ -184,7 +184,7 @@ def left_behind() -> list[str]:
             st.recursive(
                 st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=10),
                 lambda inner: st.dictionaries(
-                    st.sampled_from(["type", "config", "eof", "sample_rate", "x"]), inner
+                    st.sampled_from(["type", "config", "eof", "reset", "sample_rate", "x"]), inner
                 ),
                 max_leaves=5,
             ).map(json.dumps),

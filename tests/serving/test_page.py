@@ -12,6 +12,7 @@ import pytest
 import soundfile
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from streamasr import Recognizer
 from streamasr.serving import ServeSettings
 
 from .conftest import running
@@ -97,6 +98,17 @@ def test_a_recording_is_sent_and_read(served, page, samples_folder, recognizer, 
     page.set_input_files("#file", tmp_path / "notes.txt")
     expect(page.get_by_role("status")).to_have_class("alarm")
     served.wait_until_empty()
+
+
+def test_the_page_says_when_the_language_model_is_not_used(tiny_folder, served, page):
+    page.goto(served.http)
+    expect(page.locator("#degraded")).to_be_hidden()
+    recognizer = Recognizer.from_pretrained(tiny_folder)
+    recognizer.degraded, recognizer.decoder_reason = True, "the search is not installed"
+    with running(recognizer) as server:
+        page.goto(server.http)
+        shown = page.locator("#degraded")
+        expect(shown).to_contain_text("language model cannot be used (the search is not installed)")
 
 
 def test_a_token_is_asked_for(tiny, page):
