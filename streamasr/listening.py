@@ -20,7 +20,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from .audio.live import Block
-from .audio.polyphase import ResamplingState, checked_rate, convert, flush
+from .audio.polyphase import ResamplingState, checked_rate, convert, flush, heard_at
 from .endpoint import EndpointConfig, Endpointer, EndpointState
 from .events import Event, agreement
 from .recognizer import LISTEN_CHUNK_MS, Recognizer, StreamState
@@ -300,8 +300,9 @@ class Listener:
         if not isinstance(block, Block):
             block = Block(np.asarray(block), time.monotonic())
         rate = self._rate if sample_rate is None else checked_rate(sample_rate)
-        heard = self.state.heard + self._pending_length
-        samples = as_samples(block.samples, heard * rate // self._rate, rate)
+        before = self.state.heard + self._pending_length
+        heard = heard_at(rate, self._rate, before, self._resampling)
+        samples = as_samples(block.samples, heard, rate)
         events: list[Event] = []
         if block.reason:
             events += self._break_off(block.lost_seconds, block.reason)

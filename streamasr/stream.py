@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from persistent_lstm import LSTMState
 
-from .audio.polyphase import ResamplingState, checked_rate, convert, flush
+from .audio.polyphase import ResamplingState, checked_rate, convert, flush, heard_at
 from .decoding import BeamState, GreedyState
 from .errors import AudioError
 from .frontend import FrontendState
@@ -91,7 +91,8 @@ class Stream:
         if state.finished:
             raise AudioError("the stream is finished: call reset() or begin a new stream")
         rate = model_rate if sample_rate is None else checked_rate(sample_rate)
-        values = as_samples(samples, state.samples * rate // model_rate, rate)
+        heard = heard_at(rate, model_rate, state.samples, state.resampling)
+        values = as_samples(samples, heard, rate)
         if rate != model_rate or state.resampling is not None:
             ready, resampling = convert(values.numpy(), rate, model_rate, state.resampling)
             values, state = torch.from_numpy(ready), replace(state, resampling=resampling)

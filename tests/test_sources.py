@@ -122,3 +122,12 @@ def test_a_rate_that_cannot_be_changes_nothing(tiny, rate):
         with pytest.raises(AudioError, match=r"a sample rate of .* Hz: whole numbers from"):
             hearer.accept(np.zeros(100, np.float32), sample_rate=rate)
         assert hearer.state is before
+
+
+def test_an_unusable_sample_is_named_by_its_place_at_its_own_rate(tiny):
+    for hearer in (tiny.stream(), Listener(tiny)):
+        hearer.accept(np.zeros(1_600, np.float32))
+        for _ in range(3):
+            hearer.accept(np.zeros(1_000, np.float32), sample_rate=48_000)
+        with pytest.raises(AudioError, match=r"^sample 7801 \(0\.16 s\) is NaN"):
+            hearer.accept(np.array([0.0, np.nan]), sample_rate=48_000)

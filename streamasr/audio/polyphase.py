@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import AudioError
 
-__all__ = ["RATES", "ResamplingState", "checked_rate", "convert", "flush"]
+__all__ = ["RATES", "ResamplingState", "checked_rate", "convert", "flush", "heard_at"]
 
 Samples = NDArray[np.float32]
 
@@ -86,6 +86,15 @@ def checked_rate(rate: float) -> int:
             f"a sample rate of {rate} Hz: whole numbers from {RATES[0]} to {RATES[-1]} are taken"
         )
     return int(rate)
+
+
+def heard_at(
+    source_rate: int, target_rate: int, samples: int, state: ResamplingState | None
+) -> int:
+    """Return how many samples at ``source_rate`` came before, where ``samples`` went out in all."""
+    if state is None or state.source_rate != source_rate:
+        return samples * source_rate // target_rate
+    return (samples - state.made) * source_rate // target_rate + state.heard
 
 
 def flush(state: ResamplingState | None) -> Samples:

@@ -112,7 +112,7 @@ class Journal:
         try:
             return action()
         except sqlite3.OperationalError as error:
-            if "locked" in str(error):
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
                 raise OutputError(
                     f"{self._path.parent}: another run is writing there; wait for it to end"
                 ) from error
