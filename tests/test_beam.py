@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import warnings
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,9 @@ def test_a_recognizer_knows_that_it_decodes_worse_than_it_could(folder, tiny_fol
         raise BeamMissing("the search is not installed")
 
     monkeypatch.setattr("streamasr.decoding.choice.load_beam", missing)
-    recognizer = Recognizer.from_pretrained(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        recognizer = Recognizer.from_pretrained(folder)
     assert (recognizer.decoder, recognizer.degraded) == ("greedy", True)
     assert recognizer.decoder_reason == "the search is not installed"
     assert not Recognizer.from_pretrained(folder, decoder="greedy").degraded

@@ -137,6 +137,10 @@ def _add_errors(app: FastAPI) -> None:
             reason = f"{request.method} {request.url.path}: {reason}; /docs lists what there is"
         return problem(error.status_code, reason, error.headers)
 
+    @app.exception_handler(Exception)  # which uvicorn logs, too
+    async def bug(_request: Request, _error: Exception) -> JSONResponse:
+        return problem(500, "the server failed, and its log says why")
+
     @app.exception_handler(StreamasrError)
     async def mistake(_request: Request, error: StreamasrError) -> JSONResponse:
         return problem(400, str(error))

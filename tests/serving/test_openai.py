@@ -57,6 +57,14 @@ def test_every_refusal_is_in_openais_shape(tiny_served, method, path, status):
         assert answer.headers["allow"]
 
 
+def test_a_bug_of_ours_is_in_openais_shape(tiny_served, monkeypatch):
+    monkeypatch.setattr("streamasr.serving.uploads._model", lambda _: 1 / 0)
+    answer = httpx.get(tiny_served.http + "/v1/models")
+    assert answer.status_code == 500
+    error = answer.json()["error"]
+    assert (error["type"], error["message"][:17]) == ("server_error", "the server failed")
+
+
 def test_the_model_is_found_by_its_name(tiny_served):
     with openai.OpenAI(api_key="none", base_url=f"{tiny_served.http}/v1", max_retries=0) as client:
         (listed,) = client.models.list()
