@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,8 @@ from persistent_lstm import LSTMError, LSTMState, choose_backend
 from .audio import open_audio
 from .batching import step
 from .decoding import BeamDecoder, BeamState, GreedyState, Hotword, choose_decoder
-from .errors import AudioError, ModelError
+from .decoding.beam import has_beam
+from .errors import AudioError, DegradedWarning, ModelError
 from .frontend import Frontend, FrontendState
 from .model import AcousticModel, Bundle, load_bundle
 from .pretrained import PRETRAINED
@@ -72,6 +74,11 @@ class Timings:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
 
+def degraded_message(reason: str) -> str:
+    """Return what a person is told of a recognizer that is ``degraded`` for this ``reason``."""
+    return f"decoding is greedy, with far more errors than the model makes otherwise: {reason}"
+
+
 def _placed(model: AcousticModel, device: torch.device, backend: str) -> AcousticModel:
     """Return the model on ``device``; for the kernels with 16-bit LSTM weights if none is lost.
 
@@ -87,7 +94,12 @@ def _placed(model: AcousticModel, device: torch.device, backend: str) -> Acousti
 
 
 class Recognizer:
-    """A loaded model. Immutable, so threads may share one; each caller has a ``Stream``."""
+    """A loaded model. Immutable, so threads may share one; each caller has a ``Stream``.
+
+    ``degraded`` says that the model folder has a language model that cannot be used here, so that
+    decoding is greedy although nobody asked for that: ``decoder_reason`` says why, and a
+    DegradedWarning does as it is made.
+    """
 
     def __init__(
         self,
@@ -113,10 +125,15 @@ class Recognizer:
         self._frontend = Frontend(bundle.config.frontend)
         chosen = choose_decoder(bundle, decoder, hotwords, nbest)
         self.decoder, self.decoder_reason = chosen.name, chosen.reason
+        # Whether decoding is worse than the model allows, and nobody asked for that.
+        asked_for = decoder != "auto"
+        self.degraded = has_beam(bundle.folder) and chosen.name != "beam" and not asked_for
         self._decoder, self._part = chosen.decoder, chosen.part
         self.unusable_hotwords: Sequence[tuple[Hotword, str]] = (
             chosen.decoder.unusable_hotwords if isinstance(chosen.decoder, BeamDecoder) else ()
         )
+        if self.degraded:
+            warnings.warn(degraded_message(self.decoder_reason), DegradedWarning, stacklevel=3)
 
     @classmethod
     def from_pretrained(

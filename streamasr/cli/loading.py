@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,11 @@ def load_recognizer(
     *,
     nbest: int = 1,
     threads: int = 1,
+    warn: Callable[[str], None] = console.warning,
 ) -> Recognizer:
     """Load a model; hotwords that cannot be used are a line each on stderr.
+
+    ``warn`` is told, whatever else is quiet, if the model's language model cannot be used.
 
     The chunks of one stream are too small for more than one of the CPU's ``threads``, which would
     wait for each other: no gain on an idle machine, and several times as long on a busy one.
@@ -31,7 +35,7 @@ def load_recognizer(
     import torch
 
     from ..decoding import read_hotwords
-    from ..recognizer import Recognizer
+    from ..recognizer import Recognizer, degraded_message
 
     torch.set_num_threads(threads)
     recognizer = Recognizer.from_pretrained(
@@ -41,6 +45,8 @@ def load_recognizer(
         hotwords=read_hotwords(hotwords) if hotwords else (),
         nbest=nbest,
     )
+    if recognizer.degraded:
+        warn(degraded_message(recognizer.decoder_reason))
     for hotword, reason in recognizer.unusable_hotwords:
         console.note(f"hotword {hotword.text!r} cannot be used: {reason}")
     return recognizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import partial
 from pathlib import Path
@@ -92,7 +93,11 @@ def serve(
     )
     # Threads that wait for each other would take the time of those that decode.
     threads = threads or max(1, (os.cpu_count() or 1) // 2)
-    recognizer = load_recognizer(model, backend, decoder, hotwords, threads=threads)
+    log_to_stderr()
+    log = logging.getLogger("streamasr.serving")
+    recognizer = load_recognizer(
+        model, backend, decoder, hotwords, threads=threads, warn=log.warning
+    )
     if decoders is None:
         decoders = (os.cpu_count() or 1) if recognizer.decoder == "beam" else 0
     again = partial(
@@ -108,6 +113,5 @@ def serve(
     config = configure(
         app, settings, host=host, port=port, ssl_certfile=certificate, ssl_keyfile=key
     )
-    log_to_stderr()
     if run(config):
         raise typer.Exit(130)
