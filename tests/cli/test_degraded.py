@@ -35,6 +35,7 @@ def folder(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return tmp_path / "model"
 
 
+@pytest.mark.smoke
 def test_python_is_warned_where_the_recognizer_is_made(folder: Path):
     with pytest.warns(DegradedWarning, match=MESSAGE) as caught:
         recognizer = Recognizer.from_pretrained(folder)
