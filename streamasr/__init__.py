@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import (
     AudioError,
     ConfigError,
+    DegradedWarning,
     ModelError,
     OutputError,
     ProfileError,
@@ -39,6 +40,7 @@ __all__ = [
     "Bundle",
     "ConfigError",
     "DecoderName",
+    "DegradedWarning",
     "EndpointConfig",
     "Event",
     "Hotword",
@@ -79,3 +81,7 @@ def __getattr__(name: str) -> Any:
     if name in _LATER:
         return getattr(import_module(_LATER[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

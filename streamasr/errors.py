@@ -3,6 +3,7 @@
 __all__ = [
     "AudioError",
     "ConfigError",
+    "DegradedWarning",
     "ModelError",
     "OutputError",
     "ProfileError",
@@ -31,6 +32,10 @@ class ConfigError(StreamasrError):
 
 class OutputError(StreamasrError):
     """A transcript cannot be written where it was asked for."""
+
+
+class DegradedWarning(UserWarning):
+    """A recognizer decodes worse than its model could, and nobody asked for that."""
 
 
 class ProfileError(StreamasrError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Literal
 
 from .transcript import Word
@@ -91,6 +90,8 @@ def agreement(one: Sequence[str], other: Sequence[str]) -> int:
 
 def event_schema() -> dict[str, Any]:
     """Return the JSON Schema that every event satisfies."""
+    from importlib.resources import files
+
     text = (files(__package__) / "events.schema.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema

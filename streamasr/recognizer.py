@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from persistent_lstm import LSTMError, choose_backend
 from .batching import step
 from .decoding import BeamDecoder, BeamState, GreedyState, Hotword, choose_decoder
 from .decoding.beam import has_beam
-from .errors import ConfigError, ModelError
+from .errors import ConfigError, DegradedWarning, ModelError
 from .frontend import Frontend
 from .model import AcousticModel, Bundle, load_bundle
 from .options import BackendName, DecoderName, RecognizerOptions, as_hotwords
@@ -69,6 +70,11 @@ def _usable_device(name: str | None) -> torch.device:
     return device
 
 
+def degraded_message(reason: str) -> str:
+    """Return what a person is told of a recognizer that is ``degraded`` for this ``reason``."""
+    return f"decoding is greedy, with far more errors than the model makes otherwise: {reason}"
+
+
 def _placed(model: AcousticModel, device: torch.device, backend: str) -> AcousticModel:
     """Return the model on ``device``; for the kernels with 16-bit LSTM weights if none is lost.
 
@@ -88,6 +94,10 @@ class Recognizer:
 
     Processes may share one by fork where the model runs on the CPU; each of them then computes in
     one thread. Pickled, it is its ``options``: what unpickles it loads the model folder again.
+
+    ``degraded`` says that the model folder has a language model that cannot be used here, so that
+    decoding is greedy although nobody asked for that: ``decoder_reason`` says why, and a
+    DegradedWarning does as it is made.
     """
 
     def __init__(
@@ -119,6 +129,9 @@ class Recognizer:
         self.unusable_hotwords: Sequence[tuple[Hotword, str]] = (
             chosen.decoder.unusable_hotwords if isinstance(chosen.decoder, BeamDecoder) else ()
         )
+        if self.degraded:
+            # Names the line that called ``from_pretrained`` or ``from_options``.
+            warnings.warn(degraded_message(self.decoder_reason), DegradedWarning, stacklevel=4)
 
     @classmethod
     def from_pretrained(
@@ -146,7 +159,7 @@ class Recognizer:
             ModelError: the folder holds no usable model, or none that can do what is asked.
             ConfigError: an argument has a value that it cannot have.
         """
-        return cls.from_options(
+        return cls._load(
             RecognizerOptions(
                 model=None if folder is None else os.fspath(folder),
                 backend=backend,
@@ -160,6 +173,10 @@ class Recognizer:
     @classmethod
     def from_options(cls, options: RecognizerOptions) -> Recognizer:
         """Load what ``options`` describe; raises as ``from_pretrained``."""
+        return cls._load(options)
+
+    @classmethod
+    def _load(cls, options: RecognizerOptions) -> Recognizer:
         folder = PRETRAINED if options.model is None else Path(options.model)
         return cls(load_bundle(folder), options)
 

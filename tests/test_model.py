@@ -31,6 +31,7 @@ def test_shapes_and_posteriors():
     assert torch.allclose(log_probs.exp().sum(-1), torch.ones(7, 2))
 
 
+@pytest.mark.smoke
 def test_convolutions_are_those_of_a_plain_loop():
     """Three layers of 3 x 3, in float64, of each timestep by itself."""
     torch.manual_seed(0)
@@ -60,6 +61,7 @@ def test_convolutions_need_room():
     assert ModelConfig(**{**sizes, "input_size": 9 * 80}).convolutions() is not None
 
 
+@pytest.mark.smoke
 def test_a_saved_model_loads_the_same(tmp_path: Path, tiny_folder: Path):
     bundle = load_bundle(tiny_folder)
     save_bundle(tmp_path, bundle.config, bundle.model, bundle.tokens, dtype=torch.float32)

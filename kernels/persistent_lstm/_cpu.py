@@ -44,19 +44,27 @@ def can_run(weights: Sequence[LayerWeights]) -> bool:
     )
 
 
-def _pack(weights: LayerWeights) -> _Layer:
+def _pack(weights: LayerWeights, one_row: bool) -> _Layer:
+    """Lay one layer's weights out for chunks of one row, or of more."""
     w_ih, w_hh, b_ih, b_hh = (t.detach().float() for t in weights)
+    # (T, B, I) of the calls to come; without it torch assumes several rows. T does not matter.
+    input_size = [10, 1, w_ih.shape[1]] if one_row else None
     packed = torch.ops.mkldnn._reorder_mkldnn_rnn_layer_weight(
-        w_ih, w_hh, w_hh.shape[1], False, True, False
+        w_ih, w_hh, w_hh.shape[1], False, True, False, input_size
     )
     return _Layer(packed[0], packed[1], b_ih, b_hh)
 
 
 def run(x: Tensor, weights: Sequence[LayerWeights], state: LSTMState) -> tuple[Tensor, LSTMState]:
-    """Run the layers over ``x (T, B, I)``; results are float32, without gradients."""
+    """Run the layers over ``x (T, B, I)``; results are float32, without gradients.
+
+    The first call with one row packs all weights, and so does the first with more: on CPUs without
+    AVX-512 oneDNN's layouts for the two differ, and it would reorder the other one's in every call.
+    """
     x, hs, cs = x.float(), [], []
+    one_row = x.shape[1] == 1
     for index, layer in enumerate(weights):
-        w = packed_once([layer], "cpu", partial(_pack, layer))
+        w = packed_once([layer], ("cpu", one_row), partial(_pack, layer, one_row))
         own = slice(index, index + 1)
         x, h, C, _ = torch.ops.aten.mkldnn_rnn_layer(
             x, *w, state.h[own], state.C[own],

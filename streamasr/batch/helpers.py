@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import DegradedWarning
 from ..options import RecognizerOptions
 from ..transcript import Transcript
 from .tasks import Settings
@@ -61,6 +63,7 @@ def _begin(options: RecognizerOptions) -> None:
 
     global _recognizer  # noqa: PLW0603 (what a process of a pool keeps)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore", DegradedWarning)  # the command says it, once
     torch.set_num_threads(1)
     _recognizer = Recognizer.from_options(options)
 

@@ -7,12 +7,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
-from ..errors import StreamasrError
+from ..errors import DegradedWarning, StreamasrError
 from .pool import Lost, Pool, Reply
 from .tasks import Settings, Task
 
@@ -97,6 +98,7 @@ def _how_it_ended(code: int | None) -> str:
 def _serve(pipe: Connection, settings: Settings) -> None:
     """Do what comes through ``pipe`` until its other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends us
+    warnings.simplefilter("ignore", DegradedWarning)  # the command says it, once
     try:
         from .work import Worker
 

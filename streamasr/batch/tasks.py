@@ -71,9 +71,13 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a worker works with, for people to read."""
+    """What a worker works with, for people to read.
+
+    ``degraded`` says why the model's language model cannot be used, if that is so.
+    """
 
     fingerprint: str
     backend: str
     decoder: str
     unusable_hotwords: tuple[tuple[Hotword, str], ...]
+    degraded: str | None = None

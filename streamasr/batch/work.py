@@ -97,6 +97,7 @@ class Worker:
             f"{recognizer.backend} ({recognizer.backend_reason})",
             f"{recognizer.decoder} ({recognizer.decoder_reason})",
             tuple(recognizer.unusable_hotwords),
+            recognizer.decoder_reason if recognizer.degraded else None,
         )
 
     @property

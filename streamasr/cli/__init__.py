@@ -6,12 +6,13 @@ Exit codes: 0; 1 when a file failed and the others went on; 2 for wrong usage; 1
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from ..errors import StreamasrError
+from ..errors import DegradedWarning, StreamasrError
 from . import console
 from .evaluate import evaluate
 from .mic import devices, mic
@@ -63,6 +64,8 @@ def main() -> None:
 
     Typer turns Ctrl-C into exit code 130 and keeps quiet when the reader of stdout has left.
     """
+    # A command says it in a line of its own.
+    warnings.simplefilter("ignore", DegradedWarning)
     try:
         app()
     except StreamasrError as error:

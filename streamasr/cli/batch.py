@@ -136,6 +136,10 @@ def _outcomes(request: Request, tasks: Sequence[Task], bar: _Progress) -> Iterat
     pool = _pool(request, tasks)
     try:
         about = pool.open()
+        if about.degraded:
+            from ..recognizer import degraded_message
+
+            console.warning(degraded_message(about.degraded))
         for hotword, reason in about.unusable_hotwords:
             console.note(f"hotword {hotword.text!r} cannot be used: {reason}")
         bar.start(f"{pool.workers} worker{'s' * (pool.workers != 1)}, decoder {about.decoder}")

@@ -8,7 +8,7 @@ import textwrap
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["debug", "error", "note", "progress_bar", "stderr", "stdout"]
+__all__ = ["debug", "error", "note", "progress_bar", "stderr", "stdout", "warning"]
 
 debug = False
 stderr = Console(stderr=True, highlight=False)
@@ -17,6 +17,11 @@ stderr = Console(stderr=True, highlight=False)
 def error(message: str) -> None:
     """Print one line that begins with ``streamasr: error:``."""
     print(f"streamasr: error: {message}", file=sys.stderr, flush=True)
+
+
+def warning(message: str) -> None:
+    """Print one line that begins with ``streamasr: warning:``: what ``--quiet`` does not hide."""
+    print(f"streamasr: warning: {message}", file=sys.stderr, flush=True)
 
 
 def note(message: str) -> None:

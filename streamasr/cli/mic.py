@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import OutputError
-from ..saving import Saver, open_saver
 from . import console
-from .live_view import LiveView
 from .loading import load_recognizer, recognizer_options
 from .options import (
     Backend,
@@ -37,6 +35,8 @@ if TYPE_CHECKING:
     from ..events import Event
     from ..listening import Listener
     from ..recognizer import Recognizer
+    from ..saving import Saver
+    from .live_view import LiveView
 
 __all__ = ["devices", "mic"]
 
@@ -104,6 +104,7 @@ def mic(
         stack.enter_context(_quiet_libraries())
         # Opened before the model is loaded: what is said meanwhile waits in the queue.
         from ..audio.microphone import Microphone
+        from ..saving import open_saver
 
         session = _Session(jsonl, quiet)
         microphone = stack.enter_context(Microphone(device, notify=session.notify))
@@ -203,6 +204,7 @@ class _Session:
     ) -> None:
         """Listen until the microphone is stopped, or what stdout or a file takes ends."""
         from ..listening import Listener
+        from .live_view import LiveView
 
         listener = Listener(recognizer, config, chunk_ms=chunk_ms)
         with ExitStack() as stack:

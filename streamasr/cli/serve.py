@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 from functools import partial
@@ -93,7 +94,9 @@ def serve(
     # Threads that wait for each other would take the time of those that decode.
     threads = threads or max(1, (os.cpu_count() or 1) // 2)
     options = recognizer_options(model, backend, decoder, hotwords)
-    recognizer = load_recognizer(options, threads=threads)
+    log_to_stderr()
+    log = logging.getLogger("streamasr.serving")
+    recognizer = load_recognizer(options, threads=threads, warn=log.warning)
     if decoders is None:
         decoders = (os.cpu_count() or 1) if recognizer.decoder == "beam" else 0
     again = replace(options, backend="torch", decoder=recognizer.decoder, device="cpu")
@@ -104,6 +107,5 @@ def serve(
     config = configure(
         app, settings, host=host, port=port, ssl_certfile=certificate, ssl_keyfile=key
     )
-    log_to_stderr()
     if run(config):
         raise typer.Exit(130)

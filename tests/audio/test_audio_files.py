@@ -39,6 +39,7 @@ def test_the_samples_are_there():
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+@pytest.mark.smoke
 def test_real_recordings_equal_soundfile(path):
     expected, rate = soundfile.read(path, dtype="float32")
     with open_audio(path) as audio:
@@ -144,6 +145,7 @@ def test_libsndfile_gives_up_on_a_whole_opus_file(tmp_path, monkeypatch):
     assert snr(got, tone(5.0)) > 10
 
 
+@pytest.mark.smoke
 def test_a_track_beside_a_video(tmp_path):
     path = write_av(tmp_path / "film.mkv", "flac", tone(3.0), video=True)
     got, error = load(path)

@@ -30,6 +30,7 @@ def places(*names: str) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.smoke
 def test_a_folder_is_searched_to_the_bottom_and_mirrored(tree):
     assert places("talks") == [
         ("talks/a.wav", "a"),

@@ -191,6 +191,7 @@ def test_the_same_settings_do_nothing_and_changes_do_just_what_changed(
     assert "of 0 files" in transcribe("-o", out, "-f", "json", folder).err
 
 
+@pytest.mark.smoke
 def test_what_failed_is_tried_again_when_asked_or_when_it_changed(
     transcribe, scatter, tmp_path: Path
 ):

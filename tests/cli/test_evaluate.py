@@ -18,6 +18,7 @@ def evaluate(run, tiny_folder: Path, samples_folder: Path):
     return lambda *a: run("evaluate", "--model", tiny_folder, manifest, *a)
 
 
+@pytest.mark.smoke
 def test_json_is_one_object_with_the_figures(evaluate, tiny, samples_folder: Path):
     done = evaluate("--json", "--limit", 2)
     figures = json.loads(done.out)

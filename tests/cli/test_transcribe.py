@@ -22,6 +22,7 @@ def write(path: Path, samples: np.ndarray, rate: int = 16_000, **options) -> Pat
     return path
 
 
+@pytest.mark.smoke
 def test_text_goes_to_stdout_and_the_rest_to_stderr(transcribe, tiny, samples_folder: Path):
     path = samples_folder / "belly.flac"
     done = transcribe(path)
@@ -44,6 +45,7 @@ def test_the_chunk_size_does_not_change_the_text(transcribe, tiny, samples_folde
     assert transcribe("--chunk-ms", chunk_ms, path).out == tiny.transcribe(path).text + "\n"
 
 
+@pytest.mark.smoke
 def test_json_holds_words_with_times(transcribe, samples_folder: Path):
     done = transcribe("--format", "json", samples_folder / "belly.flac")
     document = json.loads(done.out)

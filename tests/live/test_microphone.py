@@ -205,6 +205,7 @@ def test_a_full_queue_drops_the_oldest_sixth_and_counts_it():
     assert [queue.get(0) is None for _ in range(9)] == [False] * 8 + [True]
 
 
+@pytest.mark.smoke
 def test_blocks_are_resampled_as_one_signal_and_both_channels_are_heard():
     rng = np.random.default_rng(0)
     signal = rng.standard_normal((44_100, 2)).astype(np.float32)

@@ -43,6 +43,7 @@ EVENTS = [
 
 
 @pytest.mark.parametrize("form", [f for f in SAVED if f != "wav"])
+@pytest.mark.smoke
 def test_every_final_is_on_disk_at_once(saving, tmp_path: Path, form):
     path = tmp_path / f"talk.{form}"
     saver = saving(path)

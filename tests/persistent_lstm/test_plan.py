@@ -57,6 +57,7 @@ def test_a_stack_in_one_launch_needs_an_exchange_a_timestep_and_one_a_further_la
     assert plan.exchanges(1) == 4
 
 
+@pytest.mark.smoke
 def test_launches_and_groups_of_rows_follow_each_other():
     two = make_plan(4, 512, 1, BFLOAT16, A100)
     assert [one.layers for one in two.launches] == [(0, 2), (2, 4)]

@@ -110,6 +110,7 @@ def test_the_floor_of_layers_one_by_one():
     assert floor.reload == pytest.approx(3 * 2 * 2048 * 512 * 2 / 1e6)
 
 
+@pytest.mark.smoke
 def test_a_profile_is_json_and_tables():
     cells = [SMALL, replace(SMALL, timesteps=1)]
     settings = Settings(cells, ["torch-cpu", "stacked-cpu"], 5, 0, "h200", "bfloat16")

@@ -40,6 +40,7 @@ def a_run(
 
 
 @pytest.mark.parametrize("channels", [0, 2])
+@pytest.mark.smoke
 def test_the_mean_of_three_runs(tiny_folder, tmp_path, channels):
     runs = [tmp_path / name for name in "abc"]
     networks = [a_run(run, tiny_folder, seed, channels=channels) for seed, run in enumerate(runs)]

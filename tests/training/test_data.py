@@ -88,6 +88,7 @@ def test_targets_are_the_transcripts(recipe, tone_data: Path):
         assert text == utterance.transcript.lower()
 
 
+@pytest.mark.smoke
 def test_the_cache_holds_the_samples(tmp_path: Path):
     audio = (np.random.default_rng(0).integers(-3000, 3000, 5_000) / 32768).astype(np.float32)
     paths = [tmp_path / "a.wav", tmp_path / "b.wav"]
@@ -158,6 +159,7 @@ def test_noise_is_added_at_the_chosen_ratio(snr):
     assert np.allclose(ratios, snr, atol=0.1)
 
 
+@pytest.mark.smoke
 def test_a_room_leaves_words_where_they_are(tone_data: Path, tmp_path: Path):
     rooms = AudioCache([tone_data / "rir" / "one.wav"], tmp_path)
     config = AugmentConfig(
