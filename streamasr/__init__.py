@@ -7,7 +7,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import AudioError, ConfigError, ModelError, StreamasrError
+from .errors import AudioError, AudioWarning, ConfigError, ModelError, StreamasrError
 from .events import Event
 from .transcript import Transcript, Word
 
@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AudioError",
+    "AudioWarning",
     "ConfigError",
     "Event",
     "ModelError",
