@@ -31,6 +31,7 @@ def open_audio(
     source: Source,
     *,
     track: int | str | None = None,
+    name: str | None = None,
     on_note: Callable[[str], None] = _warn,
 ) -> AudioFile:
     """Open a recording of any common format: a path, "-" for standard input, a binary file.
@@ -43,6 +44,7 @@ def open_audio(
         source: what to read.
         track: which of several audio tracks: a number from 1, or a language as the container names
             it. By default FFmpeg's choice, or the loudest one where that is silent.
+        name: what errors and notes call it, if not by its path.
         on_note: called with one line for each thing that a listener should know: which of several
             tracks or channels was heard, what was missing by its timestamps. An `AudioWarning`
             by default.
@@ -52,15 +54,9 @@ def open_audio(
             such a track.
     """
     with ExitStack() as resources:
-        name, file = _open(source, resources)
-
-        told: set[str] = set()
-
-        def note(text: str) -> None:
-            if text not in told:  # the links of a chain may all have the same to say
-                told.add(text)
-                on_note(f"{one_line(name)}: {text}")
-
+        found, file = _open(source, resources)
+        name = name or found
+        note = _named(name, on_note)
         try:
             decoder = open_decoder(file, track, note, resources)
         except NotAudio as problem:
@@ -68,7 +64,13 @@ def open_audio(
         return AudioFile(name, decoder, note, resources.pop_all())
 
 
-def open_raw(source: Source, *, sample_rate: int, channels: int = 1) -> AudioFile:
+def open_raw(
+    source: Source,
+    *,
+    sample_rate: int,
+    channels: int = 1,
+    on_note: Callable[[str], None] = _warn,
+) -> AudioFile:
     """Open headerless PCM, signed 16-bit little-endian, channels interleaved; "-" for stdin.
 
     A live pipe is read as data arrives. A binary file is read from where it stands and stays open.
@@ -77,6 +79,7 @@ def open_raw(source: Source, *, sample_rate: int, channels: int = 1) -> AudioFil
         source: path, "-" or binary file.
         sample_rate: frames a second, in Hz.
         channels: samples a frame.
+        on_note: as in `open_audio`.
 
     Raises:
         AudioError: missing, unreadable or empty file, not a regular file, or an implausible
@@ -87,9 +90,19 @@ def open_raw(source: Source, *, sample_rate: int, channels: int = 1) -> AudioFil
         if channels < 1:
             raise AudioError(f"{one_line(name)}: {channels} channels are not possible")
         decoder = RawDecoder(file, sample_rate, channels)
-        return AudioFile(
-            name, decoder, lambda text: _warn(f"{one_line(name)}: {text}"), resources.pop_all()
-        )
+        return AudioFile(name, decoder, _named(name, on_note), resources.pop_all())
+
+
+def _named(name: str, on_note: Callable[[str], None]) -> Callable[[str], None]:
+    """Return `on_note` with a name before each line, and no line twice."""
+    told: set[str] = set()
+
+    def note(text: str) -> None:
+        if text not in told:  # the links of a chain may all have the same to say
+            told.add(text)
+            on_note(f"{one_line(name)}: {text}")
+
+    return note
 
 
 def _open(source: Source, resources: ExitStack) -> tuple[str, BinaryIO]:

@@ -43,12 +43,19 @@ class Level:
             return "it is digital silence, its level -inf dBFS"
         return f"its level is {self.rms:.1f} dBFS, its peak {self.peak:.1f} dBFS"
 
-    @property
-    def advice(self) -> str:
-        """What to do about a recording that is so quiet that words are lost; "" for others."""
-        if not self._peak or self.peak >= QUIET_PEAK:
+    def note_on(self, words: int, seconds: float) -> str:
+        """Return what to say of a recording in which so many words were found; "" if nothing."""
+        quiet = bool(self._peak) and self.peak < QUIET_PEAK
+        if words and not quiet:
             return ""
-        return f"amplify it, for example with ffmpeg -af volume={-round(self.peak) - 3}dB"
+        found = "very quiet, so that words may be missing"
+        if not words:
+            found = f"nothing was recognised in its {seconds:.1f} s"
+        remedy = ""
+        if quiet:
+            gain = -round(self.peak) - 3
+            remedy = f"; amplify it, for example with ffmpeg -af volume={gain}dB"
+        return f"{found}: {self.describe()}{remedy}"
 
 
 def _decibels(value: float) -> float:

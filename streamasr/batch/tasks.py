@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..transcript import Transcript
 
 if TYPE_CHECKING:
+    from ..audio.level import Level
     from ..decoding import Hotword
 
 __all__ = ["ROWS", "About", "Advance", "Outcome", "Settings", "Task"]
@@ -20,6 +21,7 @@ ROWS = 16
 class Settings:
     """What all workers of a job share; ``model`` is a folder, None the bundled one.
 
+    ``track`` is which of several audio tracks is heard: a number or a language.
     ``long_seconds`` is the length from which a recording is done in pieces; ``rows`` streams
     advance together. With ``helpers``, that many processes search for words, and threads read
     ahead: for a worker whose model runs on a GPU.
@@ -30,6 +32,7 @@ class Settings:
     decoder: str = "auto"
     hotwords: tuple[Hotword, ...] = ()
     nbest: int = 1
+    track: str | None = None
     long_seconds: float = 600.0
     threads: int = 1
     rows: int = ROWS
@@ -52,12 +55,15 @@ class Outcome:
 
     ``problem`` is one line for a person; with a ``transcript`` it is what broke the recording off.
     A recording that turned out long has neither: ``long`` asks for tasks for its pieces.
+    ``notes`` are lines for a person that are no problems, and ``level`` is how loud it is.
     """
 
     task: Task
     transcript: Transcript | None = None
     problem: str | None = None
     long: bool = False
+    notes: tuple[str, ...] = ()
+    level: Level | None = None
 
 
 @dataclass(frozen=True, slots=True)

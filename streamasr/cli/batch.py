@@ -47,6 +47,7 @@ class Request:
     decoder: str
     hotwords: Sequence[Hotword]
     nbest: int
+    track: str | None
     engine: str
     workers: int | None
     retry_failed: bool
@@ -96,6 +97,7 @@ def _to_folder(
                 if problem:
                     problems.append(problem)
                 bar.count(outcome.transcript, item.entry.size, failed=bool(problem))
+                _tell(request, outcome)
         problems += [entry.problem for entry in job.failed_before if entry.problem]
     if not request.quiet:
         before = f", {job.done} done before" if job.done else ""
@@ -119,6 +121,7 @@ def _to_stdout(request: Request, inputs: Sequence[Input], problems: list[str]) -
                 following += 1
                 if done.problem:
                     problems.append(done.problem)
+                _tell(request, done)
                 if done.transcript is not None:
                     source = done.task.path
                     sys.stdout.write(writer.render(done.transcript, source=source, about=about))
@@ -127,11 +130,20 @@ def _to_stdout(request: Request, inputs: Sequence[Input], problems: list[str]) -
         console.note(bar.summary())
 
 
+def _tell(request: Request, outcome: Outcome) -> None:
+    """Print what a listener should know of a recording."""
+    if not request.quiet:
+        level = None if outcome.problem else outcome.level
+        console.notes_on(outcome.task.path, outcome.notes, level, outcome.transcript)
+
+
 def _about(request: Request) -> dict[str, object]:
     from ..pretrained import PRETRAINED
 
     folder = request.model or PRETRAINED
+    track = {} if request.track is None else {"track": request.track}
     return {
+        **track,
         "model": folder.name,
         "model_hash": model_hash(folder)[:16],
         "decoder": request.decoder,
@@ -171,6 +183,7 @@ def _pool(request: Request, tasks: Sequence[Task]) -> Pool[Any]:
         decoder=request.decoder,
         hotwords=tuple(request.hotwords),
         nbest=request.nbest,
+        track=request.track,
     )
     if request.engine == "ray":
         return _ray_pool(settings, request.workers)
