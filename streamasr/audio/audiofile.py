@@ -104,7 +104,8 @@ class AudioFile:
                 yield from self._ready(resampler.process(mixer.process(usable)))
                 seconds += len(usable) / rate
                 if unusable:
-                    problem = f"{unusable} at {seconds:.3f} s; only the audio before it was read"
+                    place = unusable.format(place=f"at {seconds:.3f} s")
+                    problem = f"{place}; only the audio before it was read"
                     break
         except Damaged as damage:
             problem = _describe(damage, seconds)
@@ -141,8 +142,8 @@ def _usable(samples: Samples) -> tuple[Samples, str]:
     first = int(np.argmax(bad.any(axis=1)))
     value = float(samples[first][bad[first]][0])
     if not math.isfinite(value):
-        return samples[:first], "a sample is NaN or infinite"
+        return samples[:first], "a sample is NaN or infinite {place}"
     return samples[:first], (
-        f"a sample is {value:g}, and floats lie in [-1, 1]: divide those on the scale of "
+        f"a sample is {value:g} {{place}}, and floats lie in [-1, 1]: divide those on the scale of "
         "16-bit integers by 32768 (ffmpeg -af volume=1/32768)"
     )

@@ -99,16 +99,17 @@ class FfmpegDecoder:
         frames = 0
         rate = self.sample_rate
         for samples, frame_rate in self._timed():
-            changed = waiting and (frame_rate != rate or samples.shape[1] != waiting[0].shape[1])
-            if changed:
+            if waiting and (frame_rate, samples.shape[1]) != (rate, waiting[0].shape[1]):
                 yield np.concatenate(waiting), rate
                 waiting, frames = [], 0
             rate = frame_rate
-            waiting.append(samples)
-            frames += len(samples)
-            if self._live or frames >= block_frames(rate, samples.shape[1]):
-                yield np.concatenate(waiting), rate
-                waiting, frames = [], 0
+            most = block_frames(rate, samples.shape[1])
+            for start in range(0, len(samples), most):  # an 8SVX is one frame
+                waiting.append(samples[start : start + most])
+                frames += len(waiting[-1])
+                if self._live or frames >= most:
+                    yield np.concatenate(waiting), rate
+                    waiting, frames = [], 0
         if waiting:
             yield np.concatenate(waiting), rate
         self._timeline.end()
@@ -124,10 +125,8 @@ class FfmpegDecoder:
             samples = as_samples(frame, clip=not exact)
             silent = round(self._timeline.silence_before(time) * rate)
             most = block_frames(rate, samples.shape[1])
-            while silent:
-                block = np.zeros((min(silent, most), samples.shape[1]), np.float32)
-                yield block, rate
-                silent -= len(block)
+            for start in range(0, silent, most):
+                yield np.zeros((min(most, silent - start), samples.shape[1]), np.float32), rate
             self._timeline.advance(len(samples) / rate)
             yield samples, rate
 

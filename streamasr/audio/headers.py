@@ -70,7 +70,7 @@ def mp3_frames(source: ByteReader) -> int:
 
 def needs_seeking(head: bytes) -> bool:
     """Whether FFmpeg goes back and forth in a file that begins with these 12 bytes."""
-    iff = head[:4] == b"FORM" and head[8:12] == b"8SVX"
+    iff = head[:4] == b"FORM" and head[8:12] in (b"8SVX", b"16SV")
     return is_mp4(head) or iff or head[:4] in (b"caff", b"riff")
 
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from .bytestream import ByteReader
 from .decoder import Damaged, NotAudio, Samples
-from .ffmpeg import FfmpegDecoder
+from .ffmpeg import UNREADABLE, FfmpegDecoder
 from .ogg import MAGIC, OggLink
 from .riff import WavPart, is_wav
 
@@ -61,34 +61,41 @@ class JoinedDecoder:
         self._live = live
         self._track = track
         self._note = note
-        part = self._next_part(size)
-        assert part is not None
-        self._part = part
-        self._decoder = self._open(part)
+        self._problem: Damaged | None = None
+        self._refusal: NotAudio | None = None
+        self._parts = 0
+        if not self._open_next(size):
+            raise self._refusal or NotAudio(UNREADABLE)
         self.sample_rate = self._decoder.sample_rate
         self.channels = self._decoder.channels
-        self.duration = duration or part.duration
+        self.duration = duration or self._part.duration
 
     def read(self) -> Iterator[tuple[Samples, int]]:
         """Yield samples of shape (frames, channels), and the rate."""
-        problem: Damaged | None = None
-        parts = 0
         while True:
-            parts += 1
-            found = yield from self._read_part()
-            problem = problem or found
+            problem = yield from self._read_part()
+            self._problem = self._problem or problem
             self._decoder.close()
-            part = self._next_part(None)
-            if part is None:
+            if not self._open_next(None):
                 break
-            self._part = part
+        if (problem := self._problem) is not None:
+            raise problem if self._parts == 1 else Damaged(None, problem.detail)
+
+    def _open_next(self, size: int | None) -> bool:
+        """Open the next recording that can be decoded; return whether there is one."""
+        while (part := self._next_part(size)) is not None:
+            self._parts += 1
             try:
                 self._decoder = self._open(part)
-            except NotAudio:
-                problem = problem or Damaged(None, "what follows cannot be decoded")
-                break
-        if problem is not None:
-            raise problem if parts == 1 else Damaged(None, problem.detail)
+            except NotAudio as refusal:
+                self._refusal = self._refusal or refusal
+                self._problem = self._problem or Damaged(None, "damaged or cut short")
+                _read_to_end(part)
+                part.check()
+                continue
+            self._part = part
+            return True
+        return False
 
     def _read_part(self) -> Generator[tuple[Samples, int], None, Damaged | None]:
         """Yield one recording; return what is wrong with it."""
@@ -100,8 +107,7 @@ class JoinedDecoder:
         # A decoder that stopped early is not believed to be complete.
         if self._part.read(1):
             problem = problem or Damaged(self._part.duration)
-            while self._part.read(2**16):
-                pass
+            _read_to_end(self._part)
         if wrong := self._part.check():
             problem = Damaged(self._part.duration, wrong)
         return problem
@@ -122,6 +128,11 @@ class JoinedDecoder:
     def close(self) -> None:
         """Close the decoder; the bytes' source stays open."""
         self._decoder.close()
+
+
+def _read_to_end(part: Part) -> None:
+    while part.read(2**16):
+        pass
 
 
 def is_joinable(head: bytes) -> bool:

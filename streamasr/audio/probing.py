@@ -59,6 +59,8 @@ def open_decoder(
                 source, size, live=False, track=track, note=note, duration=duration
             )
         except NotAudio as problem:
+            if head[:4] == OGG:
+                raise
             return _open_rare(Window(file, start), track, note, problem)
     return _open_seekable(Window(file, start), track, note)
 
@@ -110,7 +112,7 @@ def _open_pipe(
         from .sndfile import known_to_sndfile
 
         recorded = source.rewind()
-        if known_to_sndfile(io.BytesIO(recorded)):
+        if head[:4] != OGG and known_to_sndfile(io.BytesIO(recorded)):
             return _open_rare(_copy(source, resources), track, note, problem)
         raise
     source.stop_recording()
