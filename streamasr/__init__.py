@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import (
     AudioError,
+    AudioWarning,
     ConfigError,
     DegradedWarning,
     ModelError,
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Alternative",
     "AudioError",
+    "AudioWarning",
     "BackendName",
     "Block",
     "Bundle",

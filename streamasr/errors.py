@@ -2,6 +2,7 @@
 
 __all__ = [
     "AudioError",
+    "AudioWarning",
     "ConfigError",
     "DegradedWarning",
     "ModelError",
@@ -20,6 +21,10 @@ class StreamasrError(Exception):
 
 class AudioError(StreamasrError):
     """A recording cannot be opened or decoded, or its samples are unusable."""
+
+
+class AudioWarning(UserWarning):
+    """Something about a recording that its listener should know, and that is no error."""
 
 
 class ModelError(StreamasrError):

@@ -313,6 +313,7 @@ class Recognizer:
         source: Source,
         *,
         sample_rate: int | None = None,
+        track: int | str | None = None,
         chunk_ms: int = DEFAULT_CHUNK_MS,
         timings: Timings | None = None,
     ) -> Transcript:
@@ -322,16 +323,19 @@ class Recognizer:
             source: a path, a binary file, the ``bytes`` of one, or mono samples ``(n,)``, floats
                 in [-1, 1] or int16.
             sample_rate: of samples, in Hz; recordings state their own.
+            track: which of a recording's audio tracks: a number from 1, or a language. By default
+                FFmpeg's choice, or the loudest one where that is silent.
             chunk_ms: audio handed to the model at a time.
             timings: what the time of each stage is added to.
 
         Raises:
             AudioError: no recording, a damaged one, or unusable samples.
-            ConfigError: samples without a rate, a rate for anything else, or no such chunk.
+            ConfigError: samples without a rate or with a track, a rate for anything else, or no
+                such chunk.
         """
         size = self.chunk_samples(chunk_ms)
         stream = self.stream(timings)
-        with blocks_of(source, sample_rate) as blocks:
+        with blocks_of(source, sample_rate, track) as blocks:
             for chunk in rechunk(blocks, size):
                 stream.accept(chunk)
         return stream.finish()

@@ -9,19 +9,29 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from .audio.decoder import LOUDEST
 from .errors import AudioError
 
 __all__ = ["as_samples", "rechunk"]
 
-LOUDEST = 1e6
-"""Beyond any scale of samples; the squares of such values could overflow in the frontend."""
-
 
 def rechunk(blocks: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
-    """Yield the same samples in pieces of exactly ``size``, the last one shorter."""
+    """Yield the same samples in pieces of exactly ``size``, the last one shorter.
+
+    What the source yielded before it raised an exception comes before that exception.
+    """
     kept: list[NDArray[np.float32]] = []
     length = 0
-    for block in blocks:
+    problem: Exception | None = None
+    source = iter(blocks)
+    while True:
+        try:
+            block = next(source, None)
+        except Exception as error:
+            problem = error
+            break
+        if block is None:
+            break
         kept.append(block)
         length += len(block)
         if length < size:
@@ -33,12 +43,14 @@ def rechunk(blocks: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArra
         kept, length = [joined[whole:]], length - whole
     if length:
         yield np.concatenate(kept)
+    if problem is not None:
+        raise problem
 
 
 def as_samples(samples: ArrayLike, heard: int, rate: int) -> torch.Tensor:
     """Return ``samples (n,)``, floats in ±1 or int16, as float32.
 
-    Raises AudioError for other shapes and types, and for NaN, infinity and what no sound is,
+    Raises AudioError for other shapes and types, and for NaN, infinity and floats far beyond ±1,
     naming the place: ``heard`` samples came before, at ``rate`` Hz.
     """
     array = np.asarray(samples)
@@ -51,10 +63,15 @@ def as_samples(samples: ArrayLike, heard: int, rate: int) -> torch.Tensor:
     # NumPy's operations on so few values are several times as fast as torch's.
     with np.errstate(over="ignore"):
         values = np.array(array, dtype=np.float32)
-    sound = np.abs(values) < LOUDEST
+    sound = np.abs(values) <= LOUDEST
     if not sound.all():
         position = int(np.argmin(sound))
         value = float(values[position])
-        what = f"{value:g}: floats lie in [-1, 1]" if math.isfinite(value) else "NaN or infinite"
+        what = "NaN or infinite"
+        if math.isfinite(value):
+            what = (
+                f"{value:g}: floats lie in [-1, 1]; divide those on the scale of 16-bit integers "
+                "by 32768"
+            )
         raise AudioError(f"sample {heard + position} ({(heard + position) / rate:.2f} s) is {what}")
     return torch.from_numpy(values)

@@ -216,6 +216,26 @@ def test_rechunk_keeps_every_sample(sizes, size):
     assert all(0 < len(c) <= size for c in chunks)
 
 
+@given(sizes=st.lists(st.integers(0, 50), max_size=10), size=st.integers(1, 600))
+def test_rechunk_yields_what_came_before_an_exception(sizes, size):
+    audio = np.arange(sum(sizes), dtype=np.float32)
+
+    def breaking_off():
+        yield from np.split(audio, np.cumsum(sizes)[:-1]) if sizes else []
+        raise AudioError("cut short")
+
+    chunks = []
+    with pytest.raises(AudioError, match="cut short"):
+        chunks.extend(rechunk(breaking_off(), size))  # extends by each before the exception
+    assert np.array_equal(np.concatenate([*chunks, np.zeros(0, np.float32)]), audio)
+
+
+@pytest.mark.parametrize("value", [17.0, -20_000.0])
+def test_floats_on_the_scale_of_integers_are_refused_with_a_remedy(tiny, value):
+    with pytest.raises(AudioError, match="scale of 16-bit integers by 32768"):
+        tiny.stream().accept(np.array([0.0, value], np.float32))
+
+
 def test_the_kernels_give_the_same_text_on_every_sample(tmp_path, samples_folder, toy_gpu):
     folder = save_tiny(tmp_path, hidden_size=32)
     plain = Recognizer.from_pretrained(folder, backend="torch")

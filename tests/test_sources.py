@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,8 @@ def test_samples_are_what_a_recording_of_them_is(tiny, at_44100, tmp_path: Path)
         (b"", {}, AudioError, "^the recording: is empty"),
         (io.StringIO("text"), {}, AudioError, "must be binary: open it with mode 'rb'"),
         (None, {"sample_rate": 8_000}, AudioError, "must be mono"),
+        (np.zeros(100), {"sample_rate": 8_000, "track": 1}, ConfigError, "samples have none"),
+        ("talk.wav", {}, AudioError, r"^talk\.wav: no such file"),
     ],
 )
 def test_what_is_no_recording_is_one_line(tiny, source, options, error, message):
@@ -77,11 +80,24 @@ def test_what_is_no_recording_is_one_line(tiny, source, options, error, message)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [tempfile.TemporaryFile, tempfile.SpooledTemporaryFile])
+def test_a_temporary_file_that_is_open_as_text_is_one_line(tiny, kind):
+    with kind(mode="w+") as file, pytest.raises(AudioError, match="must be binary"):
+        tiny.transcribe(file)
+
+
 def test_a_file_is_called_by_its_name(tiny, tmp_path: Path):
     path = tmp_path / "notes.txt"
     path.write_text("no sound")
     with path.open("rb") as file, pytest.raises(AudioError, match=f"^{path}: "):
         tiny.transcribe(file)
+
+
+def test_a_track_is_chosen(tiny, samples_folder: Path):
+    path = samples_folder / "waiting.flac"
+    assert tiny.transcribe(path, track=1) == tiny.transcribe(path)
+    with pytest.raises(AudioError, match=f"^{path}: .*track"):
+        tiny.transcribe(path, track=2)
 
 
 def heard(tiny, pieces: list[np.ndarray], rate: int) -> list[tuple[str, float, float]]:

@@ -6,10 +6,13 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BLOCK_SECONDS", "Damaged", "Decoder", "NotAudio", "Samples", "block_frames"]
+__all__ = ["BLOCK_SECONDS", "LOUDEST", "Damaged", "Decoder", "NotAudio", "Samples", "block_frames"]
 
 BLOCK_SECONDS = 0.5
 """Length of the blocks that files are decoded in. Live pipes give shorter ones as data arrives."""
+
+LOUDEST = 16.0
+"""Floats lie within ±1, some a little beyond; above this, 24 dB more, they have another scale."""
 
 Samples: TypeAlias = npt.NDArray[np.float32]
 

@@ -3,83 +3,121 @@
 import os
 import stat
 import sys
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
-from ..errors import AudioError
+from ..errors import AudioError, AudioWarning
 from .audiofile import AudioFile, one_line
-from .decoder import Decoder, NotAudio
+from .decoder import NotAudio
+from .probing import open_decoder
 from .raw import RawDecoder
 
-__all__ = ["open_audio", "open_raw"]
+__all__ = ["Source", "open_audio", "open_raw"]
 
 STDIN = "-"
 
-
-def open_audio(source: str | os.PathLike[str]) -> AudioFile:
-    """Open a recording of any common format, or "-" for standard input.
-
-    WAV, FLAC, Ogg, AIFF… are read by libsndfile; MP3, MP4/M4A, WebM, MKV, WMA… and everything
-    on standard input by FFmpeg. The content decides, not the extension.
-
-    Raises:
-        AudioError: missing, unreadable or empty file, not a regular file, or not audio.
-    """
-    if os.fspath(source) == STDIN:
-        from .ffmpeg import open_pipe
-
-        try:
-            return AudioFile("stdin", open_pipe(_stdin()))
-        except NotAudio as problem:
-            raise AudioError(f"stdin: {problem}") from None
-    name, path = _check(source)
-    try:
-        return AudioFile(name, _decoder(path))
-    except NotAudio as problem:
-        raise AudioError(f"{one_line(name)}: {problem}") from None
+Source: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 
-def open_raw(source: str | os.PathLike[str], *, sample_rate: int, channels: int = 1) -> AudioFile:
-    """Open headerless PCM, signed 16-bit little-endian, channels interleaved; "-" for stdin.
+def _warn(note: str) -> None:
+    warnings.warn(note, AudioWarning, stacklevel=2)
 
-    A live pipe on standard input is read as data arrives.
+
+def open_audio(
+    source: Source,
+    *,
+    track: int | str | None = None,
+    name: str | None = None,
+    on_note: Callable[[str], None] = _warn,
+) -> AudioFile:
+    """Open a recording of any common format: a path, "-" for standard input, a binary file.
+
+    FFmpeg reads it, and libsndfile the few formats that FFmpeg does not know. The content decides,
+    not the extension; a file and a pipe give the same samples. A binary file is read from where it
+    stands and stays open.
 
     Args:
-        source: path or "-".
+        source: what to read.
+        track: which of several audio tracks: a number from 1, or a language as the container names
+            it. By default FFmpeg's choice, or the loudest one where that is silent.
+        name: what errors and notes call it, if not by its path.
+        on_note: called with one line for each thing that a listener should know: which of several
+            tracks or channels was heard, what was missing by its timestamps. An `AudioWarning`
+            by default.
+
+    Raises:
+        AudioError: missing, unreadable or empty file, not a regular file, not audio, or without
+            such a track.
+    """
+    with ExitStack() as resources:
+        found, file = _open(source, resources)
+        name = name or found
+        note = _named(name, on_note)
+        try:
+            decoder = open_decoder(file, track, note, resources)
+        except NotAudio as problem:
+            raise AudioError(f"{one_line(name)}: {problem}") from None
+        return AudioFile(name, decoder, note, resources.pop_all())
+
+
+def open_raw(
+    source: Source,
+    *,
+    sample_rate: int,
+    channels: int = 1,
+    on_note: Callable[[str], None] = _warn,
+) -> AudioFile:
+    """Open headerless PCM, signed 16-bit little-endian, channels interleaved; "-" for stdin.
+
+    A live pipe is read as data arrives. A binary file is read from where it stands and stays open.
+
+    Args:
+        source: path, "-" or binary file.
         sample_rate: frames a second, in Hz.
         channels: samples a frame.
+        on_note: as in `open_audio`.
 
     Raises:
         AudioError: missing, unreadable or empty file, not a regular file, or an implausible
             sample rate or channel count.
     """
-    if channels < 1:
-        raise AudioError(f"{one_line(os.fspath(source))}: {channels} channels are not possible")
+    with ExitStack() as resources:
+        name, file = _open(source, resources)
+        if channels < 1:
+            raise AudioError(f"{one_line(name)}: {channels} channels are not possible")
+        decoder = RawDecoder(file, sample_rate, channels)
+        return AudioFile(name, decoder, _named(name, on_note), resources.pop_all())
+
+
+def _named(name: str, on_note: Callable[[str], None]) -> Callable[[str], None]:
+    """Return `on_note` with a name before each line, and no line twice."""
+    told: set[str] = set()
+
+    def note(text: str) -> None:
+        if text not in told:  # the links of a chain may all have the same to say
+            told.add(text)
+            on_note(f"{one_line(name)}: {text}")
+
+    return note
+
+
+def _open(source: Source, resources: ExitStack) -> tuple[str, BinaryIO]:
+    """Return the name and the bytes of a source; a file opened here belongs to `resources`."""
+    if not isinstance(source, str | os.PathLike):
+        name = getattr(source, "name", None)  # a file descriptor's is a number
+        name = name if isinstance(name, str) and name else "the recording"
+        if hasattr(source, "encoding"):
+            raise AudioError(f"{one_line(name)}: must be binary: open it with mode 'rb'")
+        return name, source
     if os.fspath(source) == STDIN:
-        return AudioFile("stdin", RawDecoder(_stdin(), sample_rate, channels, owned=False))
+        if sys.stdin is None:  # a program started without one
+            raise AudioError("stdin: there is no standard input")
+        return "stdin", sys.stdin.buffer
     name, path = _check(source)
-    return AudioFile(name, RawDecoder(path.open("rb"), sample_rate, channels, owned=True))
-
-
-def _decoder(path: Path) -> Decoder:
-    from .sndfile import SndfileDecoder
-
-    # libmpg123 inside libsndfile stops at the estimated length of a VBR MP3 without a Xing
-    # header, and writes about damage to stderr; FFmpeg does neither.
-    if not _looks_like_mpeg(path):
-        try:
-            return SndfileDecoder(path)
-        except NotAudio:
-            pass
-    from .ffmpeg import open_file
-
-    return open_file(path)
-
-
-def _looks_like_mpeg(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(3)
-    return head == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0)
+    return name, resources.enter_context(path.open("rb"))
 
 
 def _check(source: str | os.PathLike[str]) -> tuple[str, Path]:
@@ -107,9 +145,3 @@ def _check(source: str | os.PathLike[str]) -> tuple[str, Path]:
     if problem:
         raise AudioError(f"{one_line(name)}: {problem}")
     return name, path
-
-
-def _stdin() -> BinaryIO:
-    if sys.stdin is None:  # a program started without one
-        raise AudioError("stdin: there is no standard input")
-    return sys.stdin.buffer

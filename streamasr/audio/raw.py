@@ -1,37 +1,35 @@
 """Headerless 16-bit PCM."""
 
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 
+from .bytestream import Window, is_seekable, read_some
 from .decoder import Damaged, Samples, block_frames
 
-__all__ = ["RawDecoder", "read_some"]
+__all__ = ["RawDecoder"]
 
 
 class RawDecoder:
     """Signed 16-bit little-endian PCM, channels interleaved, from a binary file or pipe.
 
     Args:
-        file: where the bytes come from.
+        file: where the bytes come from; it stays open.
         sample_rate: in Hz.
         channels: samples a frame.
-        owned: whether `close` closes the file.
     """
 
     duration: float | None = None
 
-    def __init__(self, file: BinaryIO, sample_rate: int, channels: int, *, owned: bool) -> None:
+    def __init__(self, file: BinaryIO, sample_rate: int, channels: int) -> None:
         self.sample_rate = sample_rate
         self.channels = channels
         self._file = file
-        self._owned = owned
         self._frame_bytes = 2 * channels
-        if owned:
-            size = file.seek(0, 2)
-            file.seek(0)
-            self.duration = size // self._frame_bytes / sample_rate if sample_rate > 0 else None
+        if sample_rate > 0 and is_seekable(file):
+            size = Window(file, file.tell()).size()
+            self.duration = size // self._frame_bytes / sample_rate
 
     def read(self) -> Iterator[tuple[Samples, int]]:
         """Yield samples of shape (frames, channels) in ±1 as they arrive, and the rate."""
@@ -52,15 +50,4 @@ class RawDecoder:
             )
 
     def close(self) -> None:
-        """Close the file if it is this decoder's own."""
-        if self._owned:
-            self._file.close()
-
-
-def read_some(file: BinaryIO, size: int) -> bytes:
-    """Read what is there, at most `size` bytes, waiting only while there is nothing.
-
-    `read` of a buffered pipe would wait until all of `size` has arrived.
-    """
-    read1 = getattr(file, "read1", file.read)
-    return cast(bytes, read1(size))
+        """Do nothing: the file belongs to the caller."""

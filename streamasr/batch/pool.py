@@ -218,4 +218,6 @@ class _Parts:
             return Outcome(self.task, None, problem)
         words = sorted((word for part in parts for word in part.words), key=lambda w: w.start)
         whole = replace(parts[0], words=tuple(words), duration=max(p.duration for p in parts))
-        return Outcome(self.task, whole, problem)
+        # All workers hear the whole recording, and have the same to say of it.
+        first = self.found[0]
+        return Outcome(self.task, whole, problem, notes=first.notes, level=first.level)

@@ -9,6 +9,7 @@ from ..options import RecognizerOptions
 from ..transcript import Transcript
 
 if TYPE_CHECKING:
+    from ..audio.level import Level
     from ..decoding import Hotword
 
 __all__ = ["ROWS", "About", "Advance", "Outcome", "Settings", "Task"]
@@ -21,12 +22,14 @@ ROWS = 16
 class Settings:
     """What all workers of a job share.
 
+    ``track`` is which of several audio tracks is heard: a number or a language.
     ``long_seconds`` is the length from which a recording is done in pieces; ``rows`` streams
     advance together. With ``helpers``, that many processes search for words, and threads read
     ahead: for a worker whose model runs on a GPU.
     """
 
     options: RecognizerOptions = field(default_factory=RecognizerOptions)
+    track: str | None = None
     long_seconds: float = 600.0
     threads: int = 1
     rows: int = ROWS
@@ -49,12 +52,15 @@ class Outcome:
 
     ``problem`` is one line for a person; with a ``transcript`` it is what broke the recording off.
     A recording that turned out long has neither: ``long`` asks for tasks for its pieces.
+    ``notes`` are lines for a person that are no problems, and ``level`` is how loud it is.
     """
 
     task: Task
     transcript: Transcript | None = None
     problem: str | None = None
     long: bool = False
+    notes: tuple[str, ...] = ()
+    level: Level | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..audio import open_audio
+from ..audio.level import Level
 from ..batching import Batch
 from ..errors import AudioError
 from ..pieces import Piece, cut_at_pauses, own_words
@@ -58,6 +59,8 @@ class _Open:
     whole: Transcript | None = None
     duration: float | None = None
     news: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    level: Level | None = None
 
     def take(self, piece: Piece | None, transcript: Transcript) -> None:
         """Keep what was found in a row: all there is, or a piece of it."""
@@ -184,7 +187,8 @@ class Worker:
             transcript = Transcript(tuple(words), opened.samples / self._rate)
         if not opened.samples:
             transcript = None
-        return Outcome(opened.task, transcript, opened.problem)
+        notes = tuple(opened.notes)
+        return Outcome(opened.task, transcript, opened.problem, notes=notes, level=opened.level)
 
     def _row(self, opened: _Open) -> Iterator[tuple[None, Iterator[Tensor]]]:
         """Yield the one row of a recording that is heard whole."""
@@ -216,8 +220,9 @@ class Worker:
     ) -> Iterator[NDArray[np.float32]]:
         """Yield a recording's samples; what breaks it off is noted."""
         try:
-            with open_audio(opened.task.path) as audio:
-                opened.duration = audio.duration
+            path, track = opened.task.path, self._settings.track
+            with open_audio(path, track=track, on_note=opened.notes.append) as audio:
+                opened.duration, opened.level = audio.duration, audio.level
                 stated(audio.duration)
                 for block in audio.blocks():
                     opened.samples += len(block)

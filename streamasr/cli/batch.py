@@ -44,6 +44,7 @@ class Request:
     output_dir: Path | None
     format: str
     options: RecognizerOptions
+    track: str | None
     engine: str
     workers: int | None
     retry_failed: bool
@@ -76,7 +77,7 @@ def _to_folder(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
-    about = made_by(request.options)
+    about = made_by(request.options, track=request.track)
     # The backend changes no text, and what runs the job does not either.
     key = settings_hash({**about, "hotwords": [str(word) for word in request.options.hotwords]})
     with Journal(folder) as journal:
@@ -93,6 +94,7 @@ def _to_folder(
                 if problem:
                     problems.append(problem)
                 bar.count(outcome.transcript, item.entry.size, failed=bool(problem))
+                _tell(request, outcome)
         problems += [entry.problem for entry in job.failed_before if entry.problem]
     if not request.quiet:
         before = f", {job.done} done before" if job.done else ""
@@ -103,7 +105,7 @@ def _to_folder(
 
 def _to_stdout(request: Request, inputs: Sequence[Input], problems: list[str]) -> None:
     writer = WRITERS[request.format]
-    about = made_by(request.options)
+    about = made_by(request.options, track=request.track)
     ended: dict[int, Outcome] = {}
     following = 0
     with _Progress(request, [1] * len(inputs)) as bar:
@@ -116,12 +118,20 @@ def _to_stdout(request: Request, inputs: Sequence[Input], problems: list[str]) -
                 following += 1
                 if done.problem:
                     problems.append(done.problem)
+                _tell(request, done)
                 if done.transcript is not None:
                     source = done.task.path
                     sys.stdout.write(writer.render(done.transcript, source=source, about=about))
                     sys.stdout.flush()
     if not request.quiet:
         console.note(bar.summary())
+
+
+def _tell(request: Request, outcome: Outcome) -> None:
+    """Print what a listener should know of a recording."""
+    if not request.quiet:
+        level = None if outcome.problem else outcome.level
+        console.notes_on(outcome.task.path, outcome.notes, level, outcome.transcript)
 
 
 def _task(number: int, item: Input) -> Task:
@@ -154,7 +164,7 @@ def _pool(request: Request, tasks: Sequence[Task]) -> Pool[Any]:
     from ..batch.local import LocalPool, OwnPool, cores
     from ..batch.tasks import Settings
 
-    settings = Settings(request.options)
+    settings = Settings(request.options, request.track)
     if request.engine == "ray":
         return _ray_pool(settings, request.workers)
     if request.workers is None and _has_gpu():

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["debug", "error", "note", "progress_bar", "stderr", "stdout", "warning"]
+if TYPE_CHECKING:
+    from ..audio.level import Level
+    from ..transcript import Transcript
+
+__all__ = [
+    "debug",
+    "error",
+    "note",
+    "notes_on",
+    "progress_bar",
+    "stderr",
+    "stdout",
+    "warning",
+]
 
 debug = False
 stderr = Console(stderr=True, highlight=False)
@@ -31,6 +46,18 @@ def note(message: str) -> None:
             message, stderr.width, break_long_words=False, break_on_hyphens=False
         )
     print(message, file=sys.stderr, flush=True)
+
+
+def notes_on(
+    name: str, notes: Sequence[str], level: Level | None, transcript: Transcript | None
+) -> None:
+    """Print what there is to know of a recording; no ``level`` if that is not to be looked at."""
+    for line in notes:
+        note(line)
+    if level is not None and transcript is not None:
+        about = level.note_on(len(transcript.words), transcript.duration)
+        if about:
+            note(f"{name}: {about}")
 
 
 def progress_bar(*, quiet: bool = False) -> Progress:

@@ -69,13 +69,16 @@ def load_recognizer(
     return recognizer
 
 
-def made_by(options: RecognizerOptions, model_hash: str | None = None) -> dict[str, object]:
+def made_by(
+    options: RecognizerOptions, model_hash: str | None = None, *, track: str | None = None
+) -> dict[str, object]:
     """Return what a transcript says of how it was made.
 
     ``model_hash`` is computed unless it is known already; raises ModelError without the model.
     """
     folder = PRETRAINED if options.model is None else Path(options.model)
     return {
+        **({} if track is None else {"track": track}),
         "model": folder.name,
         "model_hash": model_hash or fingerprint(folder),
         "decoder": options.decoder,

@@ -18,6 +18,7 @@ __all__ = [
     "Format",
     "HotwordsOption",
     "ModelOption",
+    "TrackOption",
 ]
 
 
@@ -74,6 +75,12 @@ HotwordsOption = Annotated[
         "--hotwords",
         metavar="FILE",
         help="Phrases to prefer: one a line, perhaps a tab and its weight (default 2).",
+    ),
+]
+TrackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--track", metavar="N|LANG", help="Which of several audio tracks: its number or language."
     ),
 ]
 BackendOption = Annotated[Backend, typer.Option("--backend", help="What runs the LSTM.")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +29,7 @@ from .options import (
     Format,
     HotwordsOption,
     ModelOption,
+    TrackOption,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..audio import AudioFile
+    from ..audio.level import Level
     from ..recognizer import Recognizer, Timings
 
 __all__ = ["transcribe"]
@@ -51,6 +53,7 @@ class _Options:
     raw_rate: int | None
     quiet: bool
     nbest: int
+    track: str | None
 
     def output_path(self, name: str) -> Path:
         assert self.output_dir is not None
@@ -97,6 +100,7 @@ def transcribe(
     nbest: Annotated[
         int, typer.Option("--nbest", min=1, metavar="N", help="Show the N best readings.")
     ] = 1,
+    track: TrackOption = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Inputs are headerless 16-bit little-endian mono PCM.")
     ] = False,
@@ -125,7 +129,9 @@ def transcribe(
 
     With --output-dir a run that was stopped goes on where it was: what is done stays done.
     """
-    options = _Options(format, output_dir, chunk_ms, _raw_rate(raw, rate), quiet, nbest)
+    options = _Options(
+        format, output_dir, chunk_ms, _raw_rate(raw, rate, track), quiet, nbest, track
+    )
     one_by_one = raw or timings or "-" in files
     asked = to_stdout or engine is not Engine.local or workers is not None or retry_failed
     many = output_dir is not None or asked or any(is_collection(name) for name in files)
@@ -146,6 +152,7 @@ def transcribe(
                 output_dir=output_dir,
                 format=format.value,
                 options=recognizing,
+                track=track,
                 engine=engine.value,
                 workers=workers,
                 retry_failed=retry_failed,
@@ -169,9 +176,11 @@ def transcribe(
         raise typer.Exit(1)
 
 
-def _raw_rate(raw: bool, rate: int | None) -> int | None:
+def _raw_rate(raw: bool, rate: int | None, track: str | None) -> int | None:
     if raw and rate is None:
         raise StreamasrError("--raw needs the sample rate too, such as --rate 16000")
+    if raw and track is not None:
+        raise StreamasrError("--track is for containers: --raw input has no tracks")
     if rate is not None and not raw:
         raise StreamasrError("--rate is for --raw input; other files say their own rate")
     return rate
@@ -204,6 +213,8 @@ def _one_file(name: str, job: _Job) -> None:
     """Transcribe and deliver one recording; what goes wrong is a line on stderr."""
     began = time.perf_counter()
     problems: list[StreamasrError] = []
+    notes: list[str] = []
+    level: Level | None = None
     interrupted = False
     with console.progress_bar(quiet=job.options.quiet) as bar:
         task = bar.add_task(Path(name).name, total=None, rate="")
@@ -214,7 +225,8 @@ def _one_file(name: str, job: _Job) -> None:
         live = _LiveText() if shown and bar.disable else None
         stream = job.recognizer.stream(job.timings)
         try:
-            with _open(name, job.options) as audio:
+            with _open(name, job.options, notes.append) as audio:
+                level = audio.level
                 bar.update(task, total=audio.duration)
                 for chunk in _chunks(audio, job):
                     words = stream.accept(chunk)
@@ -241,18 +253,20 @@ def _one_file(name: str, job: _Job) -> None:
             _deliver(name, transcript, job, live)
         except OutputError as error:
             problems.append(error)
+    if not job.options.quiet:
+        console.notes_on(name, notes, None if problems else level, transcript)
     for problem in problems:
         console.error(str(problem))
     if problems:
         job.failed.append(name)
 
 
-def _open(name: str, options: _Options) -> AudioFile:
+def _open(name: str, options: _Options, on_note: Callable[[str], None]) -> AudioFile:
     from ..audio import open_audio, open_raw
 
     if options.raw_rate is not None:
-        return open_raw(name, sample_rate=options.raw_rate)
-    return open_audio(name)
+        return open_raw(name, sample_rate=options.raw_rate, on_note=on_note)
+    return open_audio(name, track=options.track, on_note=on_note)
 
 
 def _chunks(audio: AudioFile, job: _Job) -> Iterator[NDArray[np.float32]]:
@@ -293,7 +307,8 @@ def _deliver(name: str, transcript: Transcript, job: _Job, live: _LiveText | Non
     if live:
         live.finish(transcript)
         return
-    about = made_by(job.recognizer.options, job.recognizer.fingerprint)
+    recognizer = job.recognizer
+    about = made_by(recognizer.options, recognizer.fingerprint, track=job.options.track)
     text = WRITERS[job.options.format.value].render(transcript, source=name, about=about)
     if job.options.output_dir is not None:
         write_transcript(job.options.output_path(name), text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -15,11 +16,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from ..audio import AudioFile
-from ..audio.audiofile import one_line
+from ..audio import AudioFile, open_audio
 from ..cues import split_at_pauses
 from ..errors import StreamasrError
-from ..sources import open_recording
 from ..transcript import Transcript, Word
 from ..writers import WRITERS
 from .forms import RECORDING, RecordingRoute
@@ -29,6 +28,8 @@ from .sockets import Server
 from .streams import CallerStream
 
 __all__ = ["router"]
+
+log = logging.getLogger("streamasr.serving")
 
 router = APIRouter(
     prefix="/v1",
@@ -170,17 +171,17 @@ async def _leave_with(request: Request, caller: CallerStream) -> None:
 
 async def _feed(caller: CallerStream, file: UploadFile) -> None:
     """Let ``caller`` hear a recording; errors call it by the name that its sender knows."""
-    opening = open_recording(file.file, one_line(file.filename or RECORDING))
+
+    def opened() -> AudioFile:
+        return open_audio(file.file, name=file.filename or RECORDING, on_note=log.info)
+
     try:
-        audio: AudioFile = await asyncio.to_thread(opening.__enter__)
-        try:
+        with await asyncio.to_thread(opened) as audio:
             blocks = audio.blocks()
             while (block := await asyncio.to_thread(next, blocks, None)) is not None:
                 await caller.accept(block)
                 if caller.over:
                     return
-        finally:
-            opening.__exit__(None, None, None)
         caller.end()
     except Exception as error:
         caller.fail(error)

@@ -86,6 +86,30 @@ def load(source):
         return collect(audio)
 
 
+def load_noting(source, **options):
+    """All samples, the error's text ("" without one), and the notes."""
+    notes = []
+    try:
+        with open_audio(source, on_note=notes.append, **options) as audio:
+            got, message = collect(audio)
+    except AudioError as error:
+        return np.zeros(0, np.float32), str(error), notes
+    return got, message, notes
+
+
+class Pipe(io.RawIOBase):
+    """A binary file that can only be read forwards."""
+
+    def __init__(self, data: bytes):
+        self._file = io.BytesIO(data)
+
+    def readable(self):
+        return True
+
+    def read(self, size=-1):
+        return self._file.read(size)
+
+
 def snr(got, reference):
     """Signal to noise in dB of `got` against `reference`, over the length both have."""
     n = min(len(got), len(reference))

@@ -231,8 +231,12 @@ def test_what_follows_a_damaged_place_is_decoded(tmp_path, capfd, name, codec):
     path.write_bytes(data)
     got, error = load(path)
     assert error.startswith(f"{path}: damaged")
-    assert "of 8.0" in error
-    assert 0.75 * whole.size < got.size < whole.size
+    if name == "a.m4a":  # its timestamps say where the sound goes on: times stay right
+        assert got.size == whole.size
+        assert snr(got[-2 * RATE :], whole[-2 * RATE :]) > 40
+    else:
+        assert "of 8.0" in error
+        assert 0.75 * whole.size < got.size < whole.size
     start = 2 * RATE
     assert snr(got[:start], whole) > 40  # as it was before the damage
     # … and after it. An MP3's decoder loses count there: find the place.

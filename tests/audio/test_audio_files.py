@@ -121,28 +121,8 @@ def test_formats(tmp_path, feed_stdin, name, codec, rate, floor, way):
     expected = samples if rate == RATE else soxr.resample(samples, rate, RATE)
     assert not error
     assert got.size / RATE == pytest.approx(2.6, abs=0.1)
-    # A piped MP3 keeps its encoder delay: its length is not known while its start is decoded.
-    if floor is not None and (name, way) != ("a.mp3", "stdin"):
+    if floor is not None:
         assert snr(got, expected) > floor
-
-
-def test_libsndfile_gives_up_on_a_whole_opus_file(tmp_path, monkeypatch):
-    # It calls some files malformed that FFmpeg reads to the end without complaint.
-    path = write(tmp_path / "a.opus", tone(5.0), format="OGG", subtype="OPUS")
-    read, calls = soundfile.SoundFile.read, []
-
-    def give_up(self, *args, **kwargs):
-        calls.append(self)
-        if len(calls) > 1:
-            raise soundfile.LibsndfileError(0)
-        return read(self, RATE, **kwargs)
-
-    monkeypatch.setattr(soundfile.SoundFile, "read", give_up)
-    got, error = load(path)
-    assert not error
-    assert len(calls) == 2
-    assert got.size / RATE == pytest.approx(5.0, abs=0.02)
-    assert snr(got, tone(5.0)) > 10
 
 
 @pytest.mark.smoke
@@ -203,11 +183,12 @@ def test_vbr_mp3_without_a_header_is_whole(tmp_path, quiet_first):
         assert got.size / RATE == pytest.approx(seconds, abs=0.3)
 
 
-def test_blocks_are_half_a_second(tmp_path):
+def test_blocks_are_about_half_a_second(tmp_path):
     path = write(tmp_path / "a.wav", tone(2.2), subtype="FLOAT")
     with open_audio(path) as audio:
         sizes = [block.size for block in audio.blocks()]
-    assert sizes == [round(BLOCK_SECONDS * RATE)] * 4 + [round(0.2 * RATE)]
+    assert sum(sizes) == round(2.2 * RATE)
+    assert all(BLOCK_SECONDS <= size / RATE < BLOCK_SECONDS + 0.1 for size in sizes[:-1])
 
 
 def test_blocks_are_read_once(tmp_path):
@@ -217,11 +198,11 @@ def test_blocks_are_read_once(tmp_path):
             audio.blocks()
 
 
-def test_half_an_hour_needs_no_more_memory_than_a_minute(tmp_path):
+def test_ten_minutes_need_no_more_memory_than_one(tmp_path):
     path = write(tmp_path / "long.wav", np.zeros((1, 2)), 48_000, "PCM_16")
-    size = 1_800 * 48_000 * 4
+    size = 600 * 48_000 * 4
     head = wav_header_size(path.read_bytes(), size + 36, size)[:44]
-    with path.open("wb") as file:  # sparse: 346 MB of zeros that take no disk
+    with path.open("wb") as file:  # sparse: 115 MB of zeros that take no disk
         file.write(head)
         file.truncate(44 + size)
     tracemalloc.start()
@@ -231,7 +212,7 @@ def test_half_an_hour_needs_no_more_memory_than_a_minute(tmp_path):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert total == 1_800 * RATE
+    assert total == 600 * RATE
     assert peak < 20e6
 
 
