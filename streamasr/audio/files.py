@@ -1,6 +1,7 @@
 """Opening: what can be refused before decoding, and which decoder reads the rest."""
 
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ from .audiofile import AudioFile, one_line
 from .decoder import Decoder, NotAudio
 from .raw import RawDecoder
 
-__all__ = ["open_audio", "open_raw"]
+__all__ = ["is_address", "open_audio", "open_raw", "unusable"]
 
 STDIN = "-"
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def open_audio(source: str | os.PathLike[str]) -> AudioFile:
@@ -61,6 +63,23 @@ def open_raw(source: str | os.PathLike[str], *, sample_rate: int, channels: int 
     return AudioFile(name, RawDecoder(path.open("rb"), sample_rate, channels, owned=True))
 
 
+def is_address(name: str) -> bool:
+    """Whether ``name`` looks like a URL."""
+    return ADDRESS.match(name) is not None
+
+
+def unusable(name: str) -> str | None:
+    """Return why a name cannot be opened, as open_audio would say it; None if nothing is known."""
+    if not name:
+        return "an empty file name: is a variable of the shell unset?"
+    if name != STDIN:
+        try:
+            _check(name)
+        except AudioError as error:
+            return str(error)
+    return None
+
+
 def _decoder(path: Path) -> Decoder:
     from .sndfile import SndfileDecoder
 
@@ -100,6 +119,8 @@ def _check(source: str | os.PathLike[str]) -> tuple[str, Path]:
             path.open("rb").close()
     except FileNotFoundError:
         problem = "no such file"
+        if is_address(name):
+            problem = "is an address, not a file: download it first, and give the file"
     except OSError as error:
         problem = f"cannot be opened: {(error.strerror or str(error)).lower()}"
     except ValueError:  # a NUL byte

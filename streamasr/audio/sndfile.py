@@ -1,6 +1,8 @@
 """Files that libsndfile reads: WAV, FLAC, Ogg, AIFF, AU, CAF, W64…"""
 
+import os
 import re
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -32,7 +34,9 @@ class SndfileDecoder:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file = soundfile.SoundFile(path)
+            # soundfile encodes a name strictly, which fails for one that is not UTF-8.
+            name = path if sys.platform == "win32" else os.fsencode(path)
+            self._file = soundfile.SoundFile(name)
         except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name in .raw
             raise NotAudio(str(error)) from None
         log: str = self._file.extra_info

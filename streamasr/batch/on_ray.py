@@ -105,6 +105,11 @@ class RayPool(Pool[_Remote]):
             except self._ray.exceptions.RayActorError as error:
                 replies.append((handle, Lost(str(error).splitlines()[0])))
                 continue
+            except self._ray.exceptions.RayTaskError as error:
+                # The actor lives, but nobody knows in which state.
+                self._ray.kill(handle.actor)
+                replies.append((handle, Lost(f"{type(error.cause).__name__}: {error.cause}")))
+                continue
             if isinstance(reply, str):
                 replies.append((handle, ModelError(reply)))
                 continue

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import OutputError
-from ..saving import Saver, open_saver
+from ..saving import Saver, check_savable, open_saver
 from . import console
+from .checks import check_recognizer, finite
 from .live_view import LiveView
 from .loading import load_recognizer
 from .options import (
@@ -77,11 +78,19 @@ def mic(
         ),
     ] = None,
     silence: Annotated[
-        float, typer.Option("--silence", min=0.4, max=10, help="Seconds that end a segment.")
+        float,
+        typer.Option(
+            "--silence", min=0.4, max=10, callback=finite, help="Seconds that end a segment."
+        ),
     ] = 0.8,
     longest: Annotated[
         float,
-        typer.Option("--longest", min=2, help="Seconds after which the next gap ends a segment."),
+        typer.Option(
+            "--longest",
+            min=2,
+            callback=finite,
+            help="Seconds after which the next gap ends a segment.",
+        ),
     ] = 20.0,
     chunk_ms: Annotated[
         int, typer.Option("--chunk-ms", min=10, help="Audio handed to the model at a time, in ms.")
@@ -99,6 +108,9 @@ def mic(
     if list_devices:
         devices()
         return
+    for path in save or ():
+        check_savable(path)
+    check_recognizer(model, decoder, hotwords, quiet=quiet)
     with _Interruption() as interruption, ExitStack() as stack:
         note = (lambda _: None) if quiet else console.note
         stack.enter_context(_quiet_libraries())

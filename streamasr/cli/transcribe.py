@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,11 +14,12 @@ import typer
 from rich.table import Table
 
 from ..batch.inputs import is_collection
-from ..errors import AudioError, OutputError, StreamasrError
+from ..errors import OutputError, StreamasrError, unexpected
 from ..transcript import Transcript, Word
 from ..writers import WRITERS, write_transcript
 from . import console
 from .batch import Request, run_batch
+from .checks import check_recognizer
 from .loading import load_recognizer
 from .options import (
     Backend,
@@ -34,9 +36,10 @@ from .options import (
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from rich.progress import Progress
 
     from ..audio import AudioFile
-    from ..recognizer import Recognizer, Timings
+    from ..recognizer import Recognizer, Stream, Timings
 
 __all__ = ["transcribe"]
 
@@ -137,6 +140,7 @@ def transcribe(
             "not with -, --raw or --timings"
         )
     _check(files, options)
+    check_recognizer(model, decoder, hotwords, nbest, quiet=quiet)
     began = time.perf_counter()
     if many and not one_by_one:
         from ..decoding import read_hotwords
@@ -158,14 +162,18 @@ def transcribe(
             )
         )
         return
+    if output_dir:
+        _make_folder(output_dir)
+    refused = _refused(files)
+    if len(refused) == len(files):
+        raise typer.Exit(1)
     from ..recognizer import Timings
 
     recognizer = load_recognizer(model, backend, decoder, hotwords, nbest=nbest)
-    if output_dir:
-        _make_folder(output_dir)
-    job = _Job(recognizer, options, Timings(), time.perf_counter() - began, files)
+    job = _Job(recognizer, options, Timings(), time.perf_counter() - began, files, refused)
     for name in files:
-        _one_file(name, job)
+        if name not in refused:
+            _one_file(name, job)
     if not quiet:
         _print_summary(job)
     if timings:
@@ -198,6 +206,18 @@ def _check(files: list[str], options: _Options) -> None:
             raise StreamasrError(f"{seen[path]} and {name} would both be written to {path}")
 
 
+def _refused(files: list[str]) -> list[str]:
+    """Return the files that cannot be opened, a line on stderr for each."""
+    from ..audio.files import unusable
+
+    refused = []
+    for name in files:
+        if problem := unusable(name):
+            console.error(problem)
+            refused.append(name)
+    return refused
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -209,30 +229,21 @@ def _one_file(name: str, job: _Job) -> None:
     """Transcribe and deliver one recording; what goes wrong is a line on stderr."""
     began = time.perf_counter()
     problems: list[StreamasrError] = []
+    transcript = Transcript()
     interrupted = False
     with console.progress_bar(quiet=job.options.quiet) as bar:
-        task = bar.add_task(Path(name).name, total=None, rate="")
         # Words are printed as they come, unless a progress bar shares the terminal with them.
         options = job.options
         text = options.output_dir is None and options.format is Format.txt
-        shown = text and options.nbest == 1
-        live = _LiveText() if shown and bar.disable else None
+        live = _LiveText() if text and options.nbest == 1 and bar.disable else None
         stream = job.recognizer.stream(job.timings)
-        try:
-            with _open(name, job.options) as audio:
-                bar.update(task, total=audio.duration)
-                for chunk in _chunks(audio, job):
-                    words = stream.accept(chunk)
-                    if live:
-                        live.write(words)
-                    heard = stream.state.samples / job.recognizer.sample_rate
-                    rtf = (time.perf_counter() - began) / heard
-                    bar.update(task, completed=heard, rate=f"RTF {rtf:.3f}")
-        except AudioError as error:
-            problems.append(error)
-        except KeyboardInterrupt:
-            interrupted = True
-    transcript = stream.finish()
+        with _collected(name, problems):
+            try:
+                _hear(name, stream, job, live, bar)
+            except KeyboardInterrupt:
+                interrupted = True
+    with _collected(name, problems):
+        transcript = stream.finish()
     job.audio_seconds += transcript.duration
     job.seconds += time.perf_counter() - began
     # A recording that breaks off is not lost: what was heard of it is delivered. One that the user
@@ -242,14 +253,41 @@ def _one_file(name: str, job: _Job) -> None:
             _deliver(name, transcript, job, live)
         raise typer.Exit(130)
     if transcript.duration or not problems:
-        try:
+        with _collected(name, problems):
             _deliver(name, transcript, job, live)
-        except OutputError as error:
-            problems.append(error)
     for problem in problems:
         console.error(str(problem))
     if problems:
         job.failed.append(name)
+
+
+def _hear(name: str, stream: Stream, job: _Job, live: _LiveText | None, bar: Progress) -> None:
+    began = time.perf_counter()
+    task = bar.add_task(Path(name).name, total=None, rate="")
+    with _open(name, job.options) as audio:
+        bar.update(task, total=audio.duration)
+        for chunk in _chunks(audio, job):
+            words = stream.accept(chunk)
+            if live:
+                live.write(words)
+            heard = stream.state.samples / job.recognizer.sample_rate
+            rtf = (time.perf_counter() - began) / heard
+            bar.update(task, completed=heard, rate=f"RTF {rtf:.3f}")
+
+
+@contextmanager
+def _collected(name: str, problems: list[StreamasrError]) -> Iterator[None]:
+    """Append what goes wrong with one recording to ``problems``: the others go on."""
+    try:
+        yield
+    except (console.StdoutError, BrokenPipeError):
+        raise  # nobody would get the others either
+    except StreamasrError as error:
+        problems.append(error)
+    except Exception as error:
+        if console.debug:
+            raise
+        problems.append(StreamasrError(unexpected(name, error)))
 
 
 def _open(name: str, options: _Options) -> AudioFile:
