@@ -95,7 +95,7 @@ def check_certificate(certificate: Path, key: Path) -> None:
 
 
 def finite(value: float | None) -> float | None:
-    """Refuse an option's nan and inf, which no bound of typer's keeps out."""
+    """Refuse inf and nan for an option that has no upper bound."""
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a number of seconds")
     return value
