@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -168,6 +169,41 @@ def test_a_name_that_is_not_utf8_is_a_name(
         document = json.loads((out / f"{Path(name).stem}.json").read_text())
         assert document["text"] == tiny.transcribe(folder / name).text
         assert "?" in document["source"]
+
+
+@NAMES_OF_BYTES
+def test_a_name_that_is_not_utf8_is_done_on_ray(
+    tiny_folder: Path, tiny, samples_folder: Path, tmp_path: Path
+):
+    path = tmp_path / os.fsdecode(b"caf\xe9.flac")
+    path.write_bytes((samples_folder / "belly.flac").read_bytes())
+    # Ray looks at the command line of the process itself.
+    line = [sys.executable, "-m", "streamasr", "transcribe", "--model", tiny_folder, "--quiet"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [*line, "--engine", "ray", "--workers", "1", "--stdout", path],
+        capture_output=True,
+        check=False,
+        env=environment,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode() == tiny.transcribe(path).text + "\n"
+
+
+def test_a_cluster_that_cannot_be_reached_is_one_line(
+    transcribe, samples_folder: Path, monkeypatch
+):
+    import ray
+
+    def refuse(**_options):
+        raise ConnectionError("Ray is trying to start at 192.0.2.1\nand more")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    done = transcribe("--engine", "ray", "--stdout", samples_folder / "belly.flac")
+    assert done.code == 2
+    assert done.err == (
+        "streamasr: error: Ray cannot be started or reached: Ray is trying to start at 192.0.2.1\n"
+    )
 
 
 @NAMES_OF_BYTES
