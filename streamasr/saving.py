@@ -66,7 +66,7 @@ def check_savable(path: Path) -> str:
     if os.path.lexists(path):
         raise OutputError(f"{path} exists: choose another name, or remove it")
     if not path.absolute().parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}: make it first")
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     return form
 
 
