@@ -9,6 +9,7 @@ __all__ = [
     "OutputError",
     "ProfileError",
     "StreamasrError",
+    "unexpected",
 ]
 
 
@@ -45,3 +46,13 @@ class DegradedWarning(UserWarning):
 
 class ProfileError(StreamasrError):
     """A profile was asked for that makes no sense or that this machine cannot make."""
+
+
+def unexpected(name: str, error: Exception) -> str:
+    """Return the line for a recording of this ``name`` that failed as nobody foresaw.
+
+    One recording, whatever is wrong with it or with the library that reads it, never ends the job
+    of the others.
+    """
+    reason = " ".join(str(error).split())
+    return f"{name}: cannot be transcribed ({type(error).__name__}{': ' * bool(reason)}{reason})"

@@ -8,6 +8,7 @@ right; JSON, which has an end, is replaced whole each time. What a format looks 
 from __future__ import annotations
 
 import json
+import os
 import wave
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -21,7 +22,7 @@ from .events import Event
 from .transcript import Transcript, Word
 from .writers import WRITERS, write_transcript
 
-__all__ = ["SAVED", "Saver", "open_saver"]
+__all__ = ["SAVED", "Saver", "check_savable", "open_saver"]
 
 SAVED = ("txt", "srt", "vtt", "tsv", "json", "wav")
 """The formats, by file name extension."""
@@ -57,18 +58,26 @@ class Saver(ABC):
         """End the file."""
 
 
+def check_savable(path: Path) -> str:
+    """Return the format of a file that may be begun; raises OutputError for one that may not."""
+    form = path.suffix.lower().removeprefix(".")
+    if form not in SAVED:
+        raise OutputError(f"{path}: the name must end in one of .{', .'.join(SAVED)}")
+    if os.path.lexists(path):
+        raise OutputError(f"{path} exists: choose another name, or remove it")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    return form
+
+
 def open_saver(path: Path) -> Saver:
     """Begin a file, whose extension says its format; raises OutputError, also if it exists.
 
     A recording session cannot be repeated, so none is ever overwritten.
     """
-    form = path.suffix.lower().removeprefix(".")
-    if form not in SAVED:
-        raise OutputError(f"{path}: the name must end in one of .{', .'.join(SAVED)}")
+    form = check_savable(path)
     try:
         file = path.open("xb")
-    except FileExistsError:
-        raise OutputError(f"{path} exists: choose another name, or remove it") from None
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
     if form == "wav":

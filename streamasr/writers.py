@@ -90,7 +90,8 @@ class JsonWriter(TranscriptWriter):
     - ``text``: all that was said; the segments' texts joined by spaces
     - ``duration``: of the recording, in seconds
     - ``language``: ``"en"``
-    - ``source``: the recording's name; bytes that are not UTF-8 become ``?``
+    - ``source``: the recording's name; bytes that are not UTF-8 become ``?``, here and in the
+      name of the model
     - ``made_by``: the model, its hash and the settings, where they are known
     - ``alternatives``: the best readings, if more than one was asked for, each with ``text`` and
       ``score``
@@ -133,8 +134,7 @@ class JsonWriter(TranscriptWriter):
             "text": one_line(transcript.text),
             "duration": round(transcript.duration, 3),
             "language": "en",
-            # A path that is not UTF-8 reaches Python with lone surrogates, which no file can hold.
-            "source": source.encode("utf-8", "replace").decode("utf-8"),
+            "source": source,
             "segments": segments,
         }
         if about:
@@ -144,7 +144,7 @@ class JsonWriter(TranscriptWriter):
                 {"text": one_line(a.text), "score": round(a.score, 3)}
                 for a in transcript.alternatives
             ]
-        return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
+        return _storable(json.dumps(document, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 class SrtWriter(TranscriptWriter):
@@ -230,8 +230,7 @@ class CtmWriter(TranscriptWriter):
         about: Mapping[str, object] | None = None,  # noqa: ARG002
     ) -> str:
         """Return a line for each word; nothing at all when nothing was said."""
-        stem = Path(source).stem.encode("utf-8", "replace").decode("utf-8")
-        name = "_".join(stem.split()) or "unnamed"
+        name = "_".join(_storable(Path(source).stem).split()) or "unnamed"
         # Two semicolons begin a comment.
         name = name.replace(";;", "__")
         return "".join(
@@ -301,6 +300,11 @@ def _replace(target: Path, data: bytes) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _storable(text: str) -> str:
+    """Replace lone surrogates, as which bytes of a name that are not UTF-8 reach Python, by ?."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _text(segment: Iterable[Word]) -> str:

@@ -35,6 +35,15 @@ def test_a_file_is_read(tmp_path):
     [
         ("a\n\nb\theavy\n", ":3: the weight 'heavy' is no number"),
         ("a\t1\tah\tmore\n", ":1: a line"),
+        *(
+            (f"a\nb\t{weight}\n", f":2: 'b': the weight {weight} is not sensible: .* mostly 1 to 4")
+            for weight in ("nan", "inf", "-inf", "100", "-9")
+        ),
+        ("b\t1e308", r":1: 'b': the weight 1e\+308 is not sensible"),
+        ("Xu\t\tSH UE1\n", ":1: 'Xu': 'UE1' is no phone; these are ARPAbet's.* zh"),
+        ("Xu\t\tSH UW3\n", ":1: 'Xu': 'UW3' is no phone"),
+        ("Xu\tN UW1\n", ":1: the weight 'N UW1' is no number"),
+        ("New York\t2\tN UW1 Y AO1 R K\n", ":1: 'New York': phones are those of one word"),
     ],
 )
 def test_a_line_that_is_wrong_is_named(tmp_path, text, message):
@@ -47,6 +56,45 @@ def test_a_line_that_is_wrong_is_named(tmp_path, text, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"names\.txt: cannot be read"):
         read_hotwords(tmp_path / "names.txt")
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), 1e308, 100, -100])
+def test_a_weight_that_is_not_sensible_is_refused_in_python_too(weight):
+    with pytest.raises(ConfigError, match="at most 8"):
+        Hotword("b", weight)
+
+
+def test_phones_may_be_copied_from_the_cmu_dictionary(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("Nguyen\t2\tN UW1 Y EH2 N\n", encoding="utf-8")
+    (hotword,) = read_hotwords(path)
+    assert hotword.phones == ("n", "uw", "y", "eh", "n")
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "folded"),
+    [
+        ("José", "jose", True),
+        ("Jose\u0301", "jose", True),
+        ("Zürich", "zurich", True),
+        ("O’Brien", "o'brien", True),
+        ("Müller-Lüdenscheidt", "muller ludenscheidt", True),
+        ("C3PO", "c po", True),
+        ("O'Brien", "o'brien", False),
+        ("St. John-Smith, Jr.", "st john smith jr", False),
+        ("東京", "", False),  # told as one that cannot be used
+    ],
+)
+def test_letters_are_folded_and_it_is_known(text, words, folded):
+    hotword = Hotword(text)
+    assert " ".join(hotword.words) == words
+    assert hotword.is_folded == folded
+
+
+def test_a_line_ends_where_a_file_has_line_feeds(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_bytes("\ufeffNew\u2028York\r\nXu\x0c\n".encode())
+    assert [hotword.words for hotword in read_hotwords(path)] == [("new", "york"), ("xu",)]
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from typing import Self
 import numpy as np
 
 from ..errors import AudioError
+from ..paths import one_line
 from .decoder import LOUDEST, Damaged, Decoder, Samples
 from .level import Level
 from .mixer import Mixer
 from .resample import Resampler
 
-__all__ = ["AudioFile", "one_line"]
+__all__ = ["AudioFile"]
 
 PLAUSIBLE_RATES = range(1_000, 1_000_001)
 
@@ -120,11 +121,6 @@ class AudioFile:
         if block.size:
             self.level.add(block)
             yield block
-
-
-def one_line(name: str) -> str:
-    """Return a file's name fit for an error line: a name may hold a line feed or escape codes."""
-    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def _describe(damage: Damaged, seconds: float) -> str:

@@ -1,23 +1,21 @@
 """Opening: what can be refused before decoding, and which decoder reads the rest."""
 
 import os
-import stat
 import sys
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from ..errors import AudioError, AudioWarning
-from .audiofile import AudioFile, one_line
+from ..paths import STDIN, check_file, one_line
+from .audiofile import AudioFile
 from .decoder import NotAudio
 from .probing import open_decoder
 from .raw import RawDecoder
 
 __all__ = ["Source", "open_audio", "open_raw"]
 
-STDIN = "-"
 
 Source: TypeAlias = str | os.PathLike[str] | BinaryIO
 
@@ -116,32 +114,5 @@ def _open(source: Source, resources: ExitStack) -> tuple[str, BinaryIO]:
         if sys.stdin is None:  # a program started without one
             raise AudioError("stdin: there is no standard input")
         return "stdin", sys.stdin.buffer
-    name, path = _check(source)
+    name, path = check_file(source)
     return name, resources.enter_context(path.open("rb"))
-
-
-def _check(source: str | os.PathLike[str]) -> tuple[str, Path]:
-    """Return the name and the path of a regular, readable, non-empty file."""
-    name = os.fspath(source)
-    path = Path(name)
-    problem = ""
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            problem = "is a folder, not a recording"
-        elif not stat.S_ISREG(status.st_mode):
-            # Opening a FIFO that nobody writes to would wait for ever.
-            problem = 'is a pipe or a device, not a file; feed it to standard input and give "-"'
-        elif status.st_size == 0:
-            problem = "is empty (0 bytes)"
-        else:
-            path.open("rb").close()
-    except FileNotFoundError:
-        problem = "no such file"
-    except OSError as error:
-        problem = f"cannot be opened: {(error.strerror or str(error)).lower()}"
-    except ValueError:  # a NUL byte
-        problem = "is not a possible file name"
-    if problem:
-        raise AudioError(f"{one_line(name)}: {problem}")
-    return name, path

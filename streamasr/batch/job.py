@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .. import __version__
-from ..errors import OutputError
+from ..errors import OutputError, unexpected
 from ..transcript import Transcript
 from ..writers import TEMPORARY, TranscriptWriter, write_transcript
 from .inputs import Input
@@ -83,17 +83,26 @@ class Job:
     def finish(
         self, planned: Planned, transcript: Transcript | None, problem: str | None
     ) -> str | None:
-        """Write a transcript, then that it is done; return what is wrong with it, if anything."""
+        """Write a transcript, then that it is done; return what is wrong with it, if anything.
+
+        What may be mended without the recording being changed is not written down, so that the next
+        run tries again: an output that cannot be written, and a recording that cannot be opened.
+        """
         seconds = 0.0
         if transcript is not None:
             seconds = transcript.duration
-            text = self._writer.render(transcript, source=planned.input.path, about=self._about)
+            path = planned.input.path
             try:
+                text = self._writer.render(transcript, source=path, about=self._about)
                 self._prepare(planned.output.parent)
                 write_transcript(planned.output, text)
             except OutputError as error:
-                problem = problem or str(error)
-        self._journal.record(replace(planned.entry, seconds=seconds, problem=problem))
+                # That is not the recording's failure: the next run tries again.
+                return str(error)
+            except ValueError as error:
+                problem = unexpected(path, error)
+        if problem is None or _can_be_read(planned.input.path):
+            self._journal.record(replace(planned.entry, seconds=seconds, problem=problem))
         return problem
 
     def _prepare(self, folder: Path) -> None:
@@ -107,6 +116,13 @@ class Job:
         except OSError as error:
             raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
         self._prepared.add(folder)
+
+
+def _can_be_read(path: str) -> bool:
+    try:
+        return os.access(path, os.R_OK)
+    except ValueError:  # a NUL byte, for ever
+        return True
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:

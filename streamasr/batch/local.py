@@ -73,11 +73,14 @@ class LocalPool(Pool[_Process]):
             assert isinstance(pipe, Connection)
             handle = pipes[pipe]
             try:
-                replies.append((handle, pipe.recv()))
+                reply = pipe.recv()
             except (EOFError, OSError):
+                reply = None
+            if reply is None or isinstance(reply, Lost):
                 handle.process.join()
                 handle.pipe.close()
-                replies.append((handle, Lost(_how_it_ended(handle.process.exitcode))))
+                reply = reply or Lost(_how_it_ended(handle.process.exitcode))
+            replies.append((handle, reply))
         return replies
 
     def stop(self, handles: Sequence[_Process]) -> None:
@@ -112,8 +115,11 @@ def _serve(pipe: Connection, settings: Settings) -> None:
                 pipe.send(news)
     except StreamasrError as error:
         pipe.send(error)
-    except (EOFError, OSError):
+    except EOFError:
         return
+    except Exception as error:
+        with contextlib.suppress(OSError):  # the other end is gone
+            pipe.send(Lost(f"{type(error).__name__}: {error}"))
 
 
 class OwnPool(Pool["Worker"]):
@@ -140,8 +146,14 @@ class OwnPool(Pool["Worker"]):
         (worker,) = handles
         news, self._news = self._news, []
         if not news and worker.busy:
-            outcomes = worker.step()
-            news = [[*worker.advances(), *outcomes]]
+            try:
+                outcomes = worker.step()
+                news = [[*worker.advances(), *outcomes]]
+            except StreamasrError:
+                raise
+            except Exception as error:
+                worker.close()
+                news = [Lost(f"{type(error).__name__}: {error}")]
         return [(worker, reply) for reply in news]
 
     def stop(self, handles: Sequence[Worker]) -> None:

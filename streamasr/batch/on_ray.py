@@ -55,10 +55,27 @@ class _Remote:
     in_hand: int = 0
 
 
+def _begin(ray: Any) -> None:
+    """Start Ray, or join the cluster that ``RAY_ADDRESS`` names."""
+    # Ray keeps the command line for its job list, and ends where a name in it is not UTF-8.
+    utils: Any = importlib.import_module("ray._private.utils")
+    entrypoint = getattr(utils, "get_entrypoint_name", None)
+    if entrypoint is not None:
+        utils.get_entrypoint_name = lambda: entrypoint().encode("utf-8", "replace").decode()
+    try:
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(f"Ray cannot be started or reached: {reason}") from error
+    finally:
+        if entrypoint is not None:
+            utils.get_entrypoint_name = entrypoint
+
+
 class RayPool(Pool[_Remote]):
     """An actor for each worker, a core (or, with GPUs, a GPU) each; None is as many as there are.
 
-    Raises ModelError where Ray is not installed.
+    Raises ModelError where Ray is not installed, or cannot be started or reached.
     """
 
     def __init__(self, settings: Settings, workers: int | None) -> None:
@@ -69,7 +86,7 @@ class RayPool(Pool[_Remote]):
         self._ray = ray
         self._own = not ray.is_initialized()
         if self._own:
-            ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+            _begin(ray)
         resources = ray.cluster_resources()
         self._gpus = 1 if resources.get("GPU") else 0
         there = int(resources.get("GPU") or resources.get("CPU") or 1)
@@ -104,6 +121,11 @@ class RayPool(Pool[_Remote]):
                 reply = self._ray.get(call)
             except self._ray.exceptions.RayActorError as error:
                 replies.append((handle, Lost(str(error).splitlines()[0])))
+                continue
+            except self._ray.exceptions.RayTaskError as error:
+                # The actor lives, but nobody knows in which state.
+                self._ray.kill(handle.actor)
+                replies.append((handle, Lost(f"{type(error.cause).__name__}: {error.cause}")))
                 continue
             if isinstance(reply, str):
                 replies.append((handle, ModelError(reply)))

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from ..audio import open_audio
 from ..audio.level import Level
 from ..batching import Batch
-from ..errors import AudioError
+from ..errors import AudioError, unexpected
 from ..pieces import Piece, cut_at_pauses, own_words
 from ..recognizer import Recognizer
 from ..samples import rechunk
@@ -45,7 +46,7 @@ class _Open:
     """A recording that is being heard: its audio so far, and the words of the pieces done.
 
     ``duration`` is what the file says of itself; ``news`` are the seconds in pieces that were done
-    since somebody asked.
+    since somebody asked. ``lost`` says that a row's words could not be found.
     """
 
     task: Task
@@ -55,6 +56,7 @@ class _Open:
     too_long: bool = False
     exhausted: bool = False
     active: int = 0
+    lost: bool = False
     words: list[Word] = field(default_factory=list)
     whole: Transcript | None = None
     duration: float | None = None
@@ -62,14 +64,24 @@ class _Open:
     notes: list[str] = field(default_factory=list)
     level: Level | None = None
 
-    def take(self, piece: Piece | None, transcript: Transcript) -> None:
-        """Keep what was found in a row: all there is, or a piece of it."""
+    def take(self, piece: Piece | None, decode: Callable[[], Transcript]) -> None:
+        """Keep what ``decode`` finds in a row: all there is, or a piece of it."""
         self.active -= 1
+        try:
+            transcript = decode()
+        except Exception as error:
+            self.fail(error)
+            return
         if piece is None:
             self.whole = transcript
         else:
             self.words += own_words(piece, transcript.words)
             self.news += piece.own_seconds(transcript.duration)
+
+    def fail(self, error: Exception) -> None:
+        """Give up what was found so far: words may be missing in the middle."""
+        self.problem = self.problem or unexpected(self.task.path, error)
+        self.lost = True
 
 
 class Worker:
@@ -129,14 +141,16 @@ class Worker:
                 future = self._helpers.decode(heard.log_probs, samples / self._rate)
                 self._searched[future] = heard.key
             else:
-                transcript = self._recognizer.transcript_of(heard.log_probs, samples / self._rate)
-                opened.take(piece, transcript)
+                duration = samples / self._rate
+                opened.take(
+                    piece, partial(self._recognizer.transcript_of, heard.log_probs, duration)
+                )
         if self._searched:
             # While rows are heard, what is found is looked at in passing.
             done, _ = wait(self._searched, 0 if len(self._batch) else 1, FIRST_COMPLETED)
             for future in done:
                 opened, piece = self._searched.pop(future)
-                opened.take(piece, future.result())
+                opened.take(piece, future.result)
         ended = [opened for opened in self._open if opened.exhausted and not opened.active]
         self._open = [opened for opened in self._open if opened not in ended]
         return [self._outcome(opened) for opened in ended]
@@ -170,7 +184,11 @@ class Worker:
 
     def _join(self, opened: _Open) -> None:
         while not opened.exhausted and self._room:
-            row = next(opened.rows, None)
+            try:
+                row = next(opened.rows, None)
+            except Exception as error:
+                opened.fail(error)
+                row = None
             if row is None:
                 opened.exhausted = True
             else:
@@ -185,7 +203,7 @@ class Worker:
         if opened.task.count and opened.samples:
             words = sorted(opened.words, key=lambda word: word.start)
             transcript = Transcript(tuple(words), opened.samples / self._rate)
-        if not opened.samples:
+        if not opened.samples or opened.lost:
             transcript = None
         notes = tuple(opened.notes)
         return Outcome(opened.task, transcript, opened.problem, notes=notes, level=opened.level)
@@ -230,6 +248,10 @@ class Worker:
                     yield block
         except AudioError as error:
             opened.problem = str(error)
+        except _TooLong:
+            raise
+        except Exception as error:
+            opened.problem = unexpected(opened.task.path, error)
 
     def _chunks(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[Tensor]:
         """Yield samples chunk by chunk, the closing silence behind them if there are any."""

@@ -1,6 +1,7 @@
 """The command line: ``streamasr transcribe``, ``mic``, ``serve`` and the other commands.
 
-Exit codes: 0; 1 when a file failed and the others went on; 2 for wrong usage; 130 for Ctrl-C.
+Exit codes: 0; 1 when a file failed and the others went on, or stdout cannot be written; 2 for wrong
+usage; 130 for Ctrl-C.
 """
 
 from __future__ import annotations
@@ -67,9 +68,10 @@ def main() -> None:
     # A command says it in a line of its own.
     warnings.simplefilter("ignore", DegradedWarning)
     try:
-        app()
+        with console.standard_streams():
+            app()
     except StreamasrError as error:
         if console.debug:
             raise
         console.error(str(error))
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, console.StdoutError) else 2)

@@ -53,8 +53,16 @@ class Request:
 
 def run_batch(request: Request) -> None:
     """Do what is asked; exits with 1 if a recording failed, 130 after Ctrl-C."""
+    refused: list[str] = []
+    inputs = expand(
+        request.names, refused.append, (lambda _: None) if request.quiet else console.note
+    )
+    # Said before the model loads: it may be a slip of the pen.
+    for problem in refused:
+        console.error(problem)
+    if not inputs:
+        raise typer.Exit(1)
     problems: list[str] = []
-    inputs = expand(request.names, problems.append)
     try:
         if request.output_dir is None:
             _to_stdout(request, inputs, problems)
@@ -66,7 +74,7 @@ def run_batch(request: Request) -> None:
         raise typer.Exit(130) from None
     for problem in problems:
         console.error(problem)
-    if problems:
+    if problems or refused:
         raise typer.Exit(1)
 
 
@@ -224,7 +232,7 @@ class _Progress:
 
     def __enter__(self) -> Self:
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:3.0f}%"),
             console=console.stderr,

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
+import io
+import os
 import sys
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..errors import OutputError
 
 if TYPE_CHECKING:
     from ..audio.level import Level
     from ..transcript import Transcript
 
 __all__ = [
+    "StdoutError",
     "debug",
     "error",
     "note",
     "notes_on",
     "progress_bar",
+    "standard_streams",
     "stderr",
     "stdout",
     "warning",
@@ -28,15 +37,21 @@ __all__ = [
 debug = False
 stderr = Console(stderr=True, highlight=False)
 
+_ESCAPE = "streamasr-json-escape"
+
+
+class StdoutError(OutputError):
+    """Stdout is closed, or its disk is full: the job ends, for nobody would get the rest."""
+
 
 def error(message: str) -> None:
-    """Print one line that begins with ``streamasr: error:``."""
-    print(f"streamasr: error: {message}", file=sys.stderr, flush=True)
+    """Print one line that begins with ``streamasr: error:``, whatever a name in it holds."""
+    _to_stderr(f"streamasr: error: {_one_line(message)}")
 
 
 def warning(message: str) -> None:
     """Print one line that begins with ``streamasr: warning:``: what ``--quiet`` does not hide."""
-    print(f"streamasr: warning: {message}", file=sys.stderr, flush=True)
+    _to_stderr(f"streamasr: warning: {_one_line(message)}")
 
 
 def note(message: str) -> None:
@@ -45,7 +60,19 @@ def note(message: str) -> None:
         message = textwrap.fill(
             message, stderr.width, break_long_words=False, break_on_hyphens=False
         )
-    print(message, file=sys.stderr, flush=True)
+    _to_stderr(message)
+
+
+def _one_line(message: str) -> str:
+    # Surrogates, of names that are not UTF-8, are escaped where they are printed.
+    return "".join(c if c.isprintable() or "\ud800" <= c <= "\udfff" else "?" for c in message)
+
+
+def _to_stderr(line: str) -> None:
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:  # a full disk behind stderr must not cost the transcripts
+        _discard(sys.stderr)
 
 
 def notes_on(
@@ -57,16 +84,17 @@ def notes_on(
     if level is not None and transcript is not None:
         about = level.note_on(len(transcript.words), transcript.duration)
         if about:
-            note(f"{name}: {about}")
+            note(f"{_one_line(name)}: {about}")
 
 
 def progress_bar(*, quiet: bool = False) -> Progress:
     """Return a bar with RTF for tasks that count seconds of audio; hidden where no one looks."""
     return Progress(
-        TextColumn("{task.description}"),
+        # The name of a file is no markup: [red].wav is a possible one.
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:3.0f}%"),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
         console=stderr,
         transient=True,
@@ -78,5 +106,96 @@ def progress_bar(*, quiet: bool = False) -> Progress:
 
 
 def stdout() -> Console:
-    """Return a console for tables that were asked for."""
-    return Console(highlight=False)
+    """Return a console for tables that were asked for; names in them are no markup."""
+    return Console(highlight=False, markup=False)
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Make stdout and stderr safe to print to, whatever the shell has made of them.
+
+    Stdout escapes what its encoding lacks as JSON does, and fails with StdoutError; a reader that
+    has left ends the command with 1, in silence. A closed stderr swallows what is printed: Python
+    would print it to stdout.
+    """
+    before = sys.stdout, sys.stderr
+    _occupy_standard_descriptors()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        codecs.register_error(_ESCAPE, _escape_as_json)
+        out.reconfigure(errors=_ESCAPE)
+    ours = _Stdout(out)
+    sys.stdout = cast(TextIO, ours)
+    try:
+        try:
+            yield
+        finally:
+            ours.flush()
+    except StdoutError:
+        _discard(out)
+        raise
+    except BrokenPipeError:
+        _discard(out)
+        raise SystemExit(1) from None
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+class _Stdout:
+    """Stdout whose errors say what they are of; ``stream`` is None for one that is closed."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream or io.StringIO(), name)
+
+    def write(self, text: str) -> int:
+        """Write ``text``; raises StdoutError."""
+        if self._stream is None:
+            raise StdoutError("stdout is closed: open it, or write files with --output-dir")
+        with self._failures():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Write what waits; raises StdoutError."""
+        if self._stream is not None:
+            with self._failures():
+                self._stream.flush()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as problem:
+            if problem.errno == errno.EPIPE:
+                raise
+            reason = (problem.strerror or str(problem)).lower()
+            raise StdoutError(f"stdout cannot be written: {reason}") from problem
+
+
+def _escape_as_json(problem: UnicodeError) -> tuple[str, int]:
+    """Replace what an encoding lacks by ``\\uXXXX``, in two where JSON does."""
+    assert isinstance(problem, UnicodeEncodeError)
+    text = problem.object[problem.start : problem.end].encode("utf-16-be", "surrogatepass")
+    units = (text[i : i + 2].hex() for i in range(0, len(text), 2))
+    return "".join(f"\\u{unit}" for unit in units), problem.end
+
+
+def _occupy_standard_descriptors() -> None:
+    """Keep files that are opened later from becoming a closed stdin, stdout or stderr."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _discard(stream: TextIO | None) -> None:
+    """Drop what waits to be written: Python would try once more as it ends, and complain."""
+    if stream is None:
+        return
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), stream.fileno())

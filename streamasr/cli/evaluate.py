@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from . import console
+from .checks import check_recognizer, check_recordings
 from .loading import load_recognizer, recognizer_options
 from .options import (
     Backend,
@@ -62,14 +63,16 @@ def evaluate(
 ) -> None:
     """Measure WER, CER and RTF over a manifest, each recording streamed in chunks.
 
-    Texts are compared in lower case, letters and apostrophes only.
+    Texts are compared in lower case, letters without accents and apostrophes only.
     """
     from ..evaluation import evaluate as run
     from ..manifest import read_manifest
     from ..recognizer import DEFAULT_CHUNK_MS, LISTEN_CHUNK_MS
 
+    check_recognizer(model, decoder, hotwords, quiet=quiet)
     chunk_ms = chunk_ms or (LISTEN_CHUNK_MS if live else DEFAULT_CHUNK_MS)
     utterances = read_manifest(manifest)[:limit]
+    check_recordings(utterances)
     recognizer = load_recognizer(recognizer_options(model, backend, decoder, hotwords))
     with console.progress_bar(quiet=quiet) as bar:
         task = bar.add_task(manifest.name, total=len(utterances), rate="")

@@ -16,6 +16,7 @@ import typer
 
 from ..errors import OutputError
 from . import console
+from .checks import check_recognizer, finite
 from .loading import load_recognizer, recognizer_options
 from .options import (
     Backend,
@@ -77,11 +78,19 @@ def mic(
         ),
     ] = None,
     silence: Annotated[
-        float, typer.Option("--silence", min=0.4, max=10, help="Seconds that end a segment.")
+        float,
+        typer.Option(
+            "--silence", min=0.4, max=10, callback=finite, help="Seconds that end a segment."
+        ),
     ] = 0.8,
     longest: Annotated[
         float,
-        typer.Option("--longest", min=2, help="Seconds after which the next gap ends a segment."),
+        typer.Option(
+            "--longest",
+            min=2,
+            callback=finite,
+            help="Seconds after which the next gap ends a segment.",
+        ),
     ] = 20.0,
     chunk_ms: Annotated[
         int, typer.Option("--chunk-ms", min=10, help="Audio handed to the model at a time, in ms.")
@@ -99,12 +108,16 @@ def mic(
     if list_devices:
         devices()
         return
+    from ..saving import check_savable, open_saver
+
+    for path in save or ():
+        check_savable(path)
+    check_recognizer(model, decoder, hotwords, quiet=quiet)
     with _Interruption() as interruption, ExitStack() as stack:
         note = (lambda _: None) if quiet else console.note
         stack.enter_context(_quiet_libraries())
         # Opened before the model is loaded: what is said meanwhile waits in the queue.
         from ..audio.microphone import Microphone
-        from ..saving import open_saver
 
         session = _Session(jsonl, quiet)
         microphone = stack.enter_context(Microphone(device, notify=session.notify))

@@ -11,6 +11,7 @@ import typer
 
 from ..errors import OutputError, ProfileError
 from . import console
+from .checks import finite
 
 if TYPE_CHECKING:
     from persistent_lstm import Plan
@@ -56,7 +57,14 @@ def profile(
         int, typer.Option("--repeat", min=1, metavar="N", help="Chunks sampled a row, at most.")
     ] = 1000,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0, metavar="S", help="Sampling time a row, about.")
+        float,
+        typer.Option(
+            "--seconds",
+            min=0,
+            callback=finite,
+            metavar="S",
+            help="Sampling time a row, about.",
+        ),
     ] = 2.0,
     target: Annotated[
         str, typer.Option("--for", metavar="GPU", help="Show the plan for this GPU, too.")

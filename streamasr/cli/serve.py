@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ..errors import StreamasrError
+from .checks import check_address, check_certificate, check_recognizer
 from .loading import load_recognizer, recognizer_options
 from .options import (
     Backend,
@@ -83,9 +84,10 @@ def serve(
 
     if (certificate is None) != (key is None):
         raise StreamasrError("--tls-certificate and --tls-key go together")
-    for path in (certificate, key):
-        if path and not path.is_file():
-            raise StreamasrError(f"{path}: there is no such file")
+    if certificate and key:
+        check_certificate(certificate, key)
+    check_address(host, port)
+    check_recognizer(model, decoder, hotwords)
     settings = ServeSettings(
         max_streams=max_streams,
         tokens=read_tokens(token_file) if token_file else frozenset(),

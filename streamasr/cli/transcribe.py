@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,11 +14,13 @@ import typer
 from rich.table import Table
 
 from ..batch.inputs import is_collection
-from ..errors import AudioError, OutputError, StreamasrError
+from ..errors import OutputError, StreamasrError, unexpected
+from ..paths import unusable
 from ..transcript import Transcript, Word
 from ..writers import WRITERS, write_transcript
 from . import console
 from .batch import Request, run_batch
+from .checks import check_recognizer
 from .loading import load_recognizer, made_by, recognizer_options
 from .options import (
     Backend,
@@ -35,10 +38,11 @@ from .options import (
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from rich.progress import Progress
 
     from ..audio import AudioFile
     from ..audio.level import Level
-    from ..recognizer import Recognizer, Timings
+    from ..recognizer import Recognizer, Stream, Timings
 
 __all__ = ["transcribe"]
 
@@ -143,6 +147,7 @@ def transcribe(
             "not with -, --raw or --timings"
         )
     _check(files, options)
+    check_recognizer(model, decoder, hotwords, nbest, quiet=quiet)
     began = time.perf_counter()
     recognizing = recognizer_options(model, backend, decoder, hotwords, nbest=nbest)
     if many and not one_by_one:
@@ -160,14 +165,18 @@ def transcribe(
             )
         )
         return
+    if output_dir:
+        _make_folder(output_dir)
+    refused = _refused(files)
+    if len(refused) == len(files):
+        raise typer.Exit(1)
     from ..recognizer import Timings
 
     recognizer = load_recognizer(recognizing)
-    if output_dir:
-        _make_folder(output_dir)
-    job = _Job(recognizer, options, Timings(), time.perf_counter() - began, files)
+    job = _Job(recognizer, options, Timings(), time.perf_counter() - began, files, refused)
     for name in files:
-        _one_file(name, job)
+        if name not in refused:
+            _one_file(name, job)
     if not quiet:
         _print_summary(job)
     if timings:
@@ -202,6 +211,16 @@ def _check(files: list[str], options: _Options) -> None:
             raise StreamasrError(f"{seen[path]} and {name} would both be written to {path}")
 
 
+def _refused(files: list[str]) -> list[str]:
+    """Return the files that cannot be opened, a line on stderr for each."""
+    refused = []
+    for name in files:
+        if problem := unusable(name):
+            console.error(problem)
+            refused.append(name)
+    return refused
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -215,31 +234,21 @@ def _one_file(name: str, job: _Job) -> None:
     problems: list[StreamasrError] = []
     notes: list[str] = []
     level: Level | None = None
+    transcript = Transcript()
     interrupted = False
     with console.progress_bar(quiet=job.options.quiet) as bar:
-        task = bar.add_task(Path(name).name, total=None, rate="")
         # Words are printed as they come, unless a progress bar shares the terminal with them.
         options = job.options
         text = options.output_dir is None and options.format is Format.txt
-        shown = text and options.nbest == 1
-        live = _LiveText() if shown and bar.disable else None
+        live = _LiveText() if text and options.nbest == 1 and bar.disable else None
         stream = job.recognizer.stream(job.timings)
-        try:
-            with _open(name, job.options, notes.append) as audio:
-                level = audio.level
-                bar.update(task, total=audio.duration)
-                for chunk in _chunks(audio, job):
-                    words = stream.accept(chunk)
-                    if live:
-                        live.write(words)
-                    heard = stream.state.samples / job.recognizer.sample_rate
-                    rtf = (time.perf_counter() - began) / heard
-                    bar.update(task, completed=heard, rate=f"RTF {rtf:.3f}")
-        except AudioError as error:
-            problems.append(error)
-        except KeyboardInterrupt:
-            interrupted = True
-    transcript = stream.finish()
+        with _collected(name, problems):
+            try:
+                level = _hear(name, stream, job, live, bar, notes.append)
+            except KeyboardInterrupt:
+                interrupted = True
+    with _collected(name, problems):
+        transcript = stream.finish()
     job.audio_seconds += transcript.duration
     job.seconds += time.perf_counter() - began
     # A recording that breaks off is not lost: what was heard of it is delivered. One that the user
@@ -249,16 +258,52 @@ def _one_file(name: str, job: _Job) -> None:
             _deliver(name, transcript, job, live)
         raise typer.Exit(130)
     if transcript.duration or not problems:
-        try:
+        with _collected(name, problems):
             _deliver(name, transcript, job, live)
-        except OutputError as error:
-            problems.append(error)
     if not job.options.quiet:
         console.notes_on(name, notes, None if problems else level, transcript)
     for problem in problems:
         console.error(str(problem))
     if problems:
         job.failed.append(name)
+
+
+def _hear(
+    name: str,
+    stream: Stream,
+    job: _Job,
+    live: _LiveText | None,
+    bar: Progress,
+    on_note: Callable[[str], None],
+) -> Level:
+    """Let ``stream`` hear a recording; return how loud it was."""
+    began = time.perf_counter()
+    task = bar.add_task(Path(name).name, total=None, rate="")
+    with _open(name, job.options, on_note) as audio:
+        bar.update(task, total=audio.duration)
+        for chunk in _chunks(audio, job):
+            words = stream.accept(chunk)
+            if live:
+                live.write(words)
+            heard = stream.state.samples / job.recognizer.sample_rate
+            rtf = (time.perf_counter() - began) / heard
+            bar.update(task, completed=heard, rate=f"RTF {rtf:.3f}")
+        return audio.level
+
+
+@contextmanager
+def _collected(name: str, problems: list[StreamasrError]) -> Iterator[None]:
+    """Append what goes wrong with one recording to ``problems``: the others go on."""
+    try:
+        yield
+    except (console.StdoutError, BrokenPipeError):
+        raise  # nobody would get the others either
+    except StreamasrError as error:
+        problems.append(error)
+    except Exception as error:
+        if console.debug:
+            raise
+        problems.append(StreamasrError(unexpected(name, error)))
 
 
 def _open(name: str, options: _Options, on_note: Callable[[str], None]) -> AudioFile:

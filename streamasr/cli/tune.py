@@ -11,6 +11,7 @@ import typer
 
 from ..errors import StreamasrError
 from . import console
+from .checks import check_recognizer, check_recordings
 
 if TYPE_CHECKING:
     from ..tuning import Trial
@@ -20,9 +21,12 @@ __all__ = ["tune"]
 
 def _numbers(text: str) -> list[float]:
     try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise StreamasrError(f"{text!r} is no list of numbers such as 1,1.5,2") from error
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(map(math.isfinite, values)):
+        raise StreamasrError(f"{text!r} is no list of numbers such as 1,1.5,2")
+    return values
 
 
 def tune(
@@ -69,7 +73,9 @@ def tune(
         "reading_word_score": reading_word_scores,
     }
     values = {name: _numbers(text) for name, text in lists.items() if text}
+    check_recognizer(model)
     utterances = read_manifest(manifest)[::every]
+    check_recordings(utterances)
     with console.progress_bar(quiet=quiet) as bar:
         trials = math.prod(len(tried) for tried in values.values())
         task = bar.add_task("tuning", total=trials, rate="")

@@ -14,6 +14,8 @@ import soundfile
 
 from streamasr.batch.journal import JOURNAL
 
+from ..conftest import REPOSITORY
+
 COMMAND = [sys.executable, "-m", "streamasr", "transcribe", "--quiet", "--model"]
 
 
@@ -209,6 +211,7 @@ def test_eight_channels_at_96_khz_are_fine(transcribe, tmp_path: Path):
     assert "1.0 s of audio" in done.err
 
 
+SAMPLE = str(REPOSITORY / "samples" / "belly.flac")
 USAGE = {
     "no file": ([], "Missing argument"),
     "unknown format": (["-f", "doc", "a.wav"], "doc"),
@@ -219,7 +222,10 @@ USAGE = {
     "one output for two": (["-o", "out", "a.wav", "b/a.flac"], "both be written to"),
     "no chunk": (["--chunk-ms", "0", "a.wav"], "--chunk-ms"),
     "unknown backend": (["--backend", "abacus", "a.wav"], "abacus"),
-    "backend without its GPU": (["--backend", "triton", "a.wav"], "use auto or torch"),
+    "backend without its GPU": (["--backend", "triton", SAMPLE], "use auto or torch"),
+    "hotwords without a search": (["--decoder", "greedy", "--hotwords", "h", "a"], "--hotwords"),
+    "readings without a search": (["--decoder", "greedy", "--nbest", "2", "a"], "--nbest needs"),
+    "no hotwords": (["--hotwords", "none.txt", SAMPLE], "none.txt: cannot be read"),
 }
 
 

@@ -129,7 +129,7 @@ def test_a_recording_is_valid_before_it_is_closed(saving, tmp_path: Path):
     [
         ("talk.doc", r"must end in one of \.txt, \.srt"),
         ("there.txt", "exists: choose another name"),
-        ("no/folder.txt", "cannot write .*No such file"),
+        ("no/folder.txt", "cannot write .*there is no folder"),
     ],
 )
 def test_what_cannot_be_saved_is_said_at_once(tmp_path: Path, name, message):

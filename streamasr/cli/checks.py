@@ -1,0 +1,100 @@
+"""Slips of the pen that are told before a model is loaded, which takes seconds."""
+
+from __future__ import annotations
+
+import math
+import socket
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+
+import typer
+
+from ..errors import AudioError, ModelError, StreamasrError
+from ..manifest import Utterance
+from ..paths import unusable
+from . import console
+from .options import Decoder
+
+__all__ = ["check_address", "check_certificate", "check_recognizer", "check_recordings", "finite"]
+
+_MOST_NAMED = 5
+
+
+def check_recognizer(
+    model: Path | None,
+    decoder: Decoder = Decoder.auto,
+    hotwords: Path | None = None,
+    nbest: int = 1,
+    *,
+    quiet: bool = False,
+) -> None:
+    """Raise StreamasrError for options that no recognizer can be loaded with.
+
+    Hotwords that are looked for in another spelling than the file's are named on stderr.
+    """
+    if model is not None and not model.is_dir():
+        raise ModelError(f"{model}: no such model folder")
+    if decoder is Decoder.greedy and (hotwords or nbest > 1):
+        option = "--hotwords" if hotwords else "--nbest"
+        raise ModelError(f"{option} needs the beam search: --decoder beam, not greedy")
+    if hotwords is None:
+        return
+    from ..decoding import read_hotwords
+
+    changed = [
+        f"{phrase.text!r} is heard as {' '.join(phrase.words)!r}"
+        for phrase in read_hotwords(hotwords)
+        if phrase.is_folded
+    ]
+    if changed and not quiet:
+        more = len(changed) - _MOST_NAMED
+        tail = f"; and {more} more" if more > 0 else ""
+        console.note(f"hotwords have letters a to z: {'; '.join(changed[:_MOST_NAMED])}{tail}")
+
+
+def check_recordings(utterances: Iterable[Utterance]) -> None:
+    """Raise AudioError for the first recording of a manifest that cannot be opened.
+
+    A figure over the others would not be the one that was asked for.
+    """
+    for utterance in utterances:
+        if problem := unusable(str(utterance.path)):
+            raise AudioError(problem)
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise StreamasrError for an address that cannot be listened on."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        raise StreamasrError(
+            f"{host}:{port} cannot be listened on ({error}): choose another --host or --port"
+        ) from error
+
+
+def check_certificate(certificate: Path, key: Path) -> None:
+    """Raise StreamasrError for what is no certificate and its key."""
+    for path in (certificate, key):
+        if not path.is_file():
+            raise StreamasrError(f"{path}: there is no such file")
+    try:
+        if b"ENCRYPTED" in key.read_bytes():
+            return  # the server asks for its password
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except OSError as error:
+        raise StreamasrError(
+            f"{certificate}, {key}: not a certificate and its key, both PEM ({error})"
+        ) from error
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse inf and nan for an option that has no upper bound."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number of seconds")
+    return value
