@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamasr import AudioError
+from streamasr import AudioError, RecognizerOptions
 from streamasr.batch import work
 from streamasr.batch.journal import JOURNAL
 from streamasr.batch.local import LocalPool, OwnPool
@@ -33,7 +33,7 @@ class Bomb(str):
 @pytest.fixture
 def pools(monkeypatch, tiny_folder: Path):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # for actors
-    settings = Settings(model=str(tiny_folder))
+    settings = Settings(RecognizerOptions(str(tiny_folder)))
     return {
         "own": lambda: OwnPool(settings),
         "processes": lambda: LocalPool(settings, 1),
@@ -59,7 +59,7 @@ def test_an_error_that_nobody_foresaw_is_one_outcome(pools, engine, tiny, sample
     found = outcomes(pools[engine](), tasks)
     assert found[1].transcript.text == tiny.transcribe(good).text
     assert found[1].problem is None
-    assert found[0].problem.startswith("7: cannot be transcribed (TypeError: ")
+    assert found[0].problem.startswith("7: cannot be transcribed (AttributeError: ")
     assert found[2].problem.startswith(f"{good}: cannot be transcribed (ValueError: ")
     if engine != "own":
         assert found[3].problem.startswith("bomb.wav: each worker that had it was lost (")
@@ -91,10 +91,10 @@ def test_whatever_a_library_raises_is_one_line(
 
     opened = streamasr.audio.open_audio
 
-    def refuse(path):
+    def refuse(path, **options):
         if "amiable" in str(path):
             raise error
-        return opened(path)
+        return opened(path, **options)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(streamasr.audio, "open_audio", refuse)
@@ -255,7 +255,7 @@ def test_a_recording_that_could_not_be_opened_is_tried_again(
     path.parent.mkdir()
     path.write_bytes((samples_folder / "belly.flac").read_bytes())
 
-    def refuse(path):
+    def refuse(path, **options):
         raise AudioError(f"{path}: cannot be opened: permission denied")
 
     # Tests may run as root, whom no file mode keeps out.
