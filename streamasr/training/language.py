@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from .language_loss import tied_cross_entropy
 from .state import backward
 
 __all__ = ["LanguageTraining", "Progress", "perplexity", "train"]
+
+_SENTENCES = 32  # scored at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +192,9 @@ class _Run:
 
 def perplexity(reader: Reader, sentences: Iterable[str]) -> float:
     """Return the perplexity a word of ``sentences``, each by itself, their ends not counted."""
-    scores = [
-        score
-        for sentence in sentences
-        for score in reader.score([sentence.split()], reader.initial_state())[0]
-    ]
-    return math.exp(-sum(scores) / max(1, len(scores)))
+    total, words, rest = 0.0, 0, iter(sentences)
+    while texts := [sentence.split() for sentence in islice(rest, _SENTENCES)]:
+        for scores in reader.score(texts, reader.initial_state()):
+            total += sum(scores)
+            words += len(scores)
+    return math.exp(-total / max(1, words))
