@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from .arpa import NgramModel, Ngrams
+from .arpa import WORD_BITS, NgramModel, Ngrams
 
 __all__ = ["history_counts", "history_probabilities", "prune", "renormalized", "worths"]
 
@@ -70,7 +70,7 @@ def _found_sorted(
     ngrams: Ngrams, context: NDArray[np.int64], word: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Do as ``Ngrams.find``, but look up in ascending order, which caches reward."""
-    by_key = np.lexsort((word, context))
+    by_key = np.argsort(context << WORD_BITS | word)
     places = np.empty(len(word), np.int64)
     places[by_key] = ngrams.find(context[by_key], word[by_key])
     return places
