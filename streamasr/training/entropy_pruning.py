@@ -7,26 +7,23 @@ frequent but that the shorter history predicts as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError
-from .arpa import WORD_BITS, NgramModel, Ngrams
+from .arpa import NgramModel, Ngrams
 
-__all__ = ["history_counts", "history_probabilities", "prune", "renormalized", "worths"]
+__all__ = ["counted_histories", "history_probabilities", "prune", "renormalized", "worths"]
 
 _LN10 = float(np.log(10))
-_SENTENCES = 500_000  # counted at once
 
 
 def history_probabilities(model: NgramModel) -> list[NDArray[np.float64]]:
     """Return the probability of each n-gram below the highest order, by the model's own chain.
 
     Kneser-Ney's lower orders tell in how many contexts a word occurs, not how often, and the chain
-    multiplies these: ``history_counts`` is better where the text is at hand (Chelba et al. 2010).
+    multiplies these: ``counted_histories`` are better where there is a text (Chelba et al. 2010).
     """
     first = 10.0 ** model.orders[0].log_prob.astype(np.float64)
     ids = {word: place for place, word in enumerate(model.words)}
@@ -38,42 +35,19 @@ def history_probabilities(model: NgramModel) -> list[NDArray[np.float64]]:
     return found
 
 
-def history_counts(model: NgramModel, sentences: Iterable[str]) -> list[NDArray[np.float64]]:
-    """Return how often each n-gram below the highest order occurs, as a share of all words."""
+def counted_histories(
+    model: NgramModel, counts: Sequence[NDArray[np.int64]]
+) -> list[NDArray[np.float64]]:
+    """Return the share of a text's words at which each n-gram below the highest order ends.
+
+    ``counts``: what ``ngram_counts`` returns. Nothing follows a sentence's end.
+    """
     ids = {word: place for place, word in enumerate(model.words)}
-    try:
-        begin, end, unknown = ids["<s>"], ids["</s>"], ids["<unk>"]
-    except KeyError as error:
-        raise ConfigError(f"the model has no unigram {error.args[0]}") from None
-    found = [np.zeros(len(ngrams)) for ngrams in model.orders[:-1]]
-    total = 0
-    rest = iter(sentences)
-    while block := [*islice(rest, _SENTENCES)]:
-        words = [word for line in block for word in ("<s>", *line.split(), "</s>")]
-        read = np.fromiter((ids.get(word, unknown) for word in words), np.int64, len(words))
-        total += len(read) - len(block)
-        found[0] += np.bincount(read, minlength=len(found[0]))
-        place = read
-        for order, ngrams in enumerate(model.orders[1:-1], 1):
-            # n-grams end at every word but those too near a sentence's beginning.
-            context = np.where(read[order:] == begin, -1, place[:-1])
-            place = _found_sorted(ngrams, context, read[order:])
-            found[order] += np.bincount(place[place >= 0], minlength=len(ngrams))
-    # Nothing follows an end.
+    total = max(1, int(counts[0].sum() - counts[0][ids["<s>"]]))
     return [
-        np.where(ngrams.word == end, 0, counts / max(1, total))
-        for counts, ngrams in zip(found, model.orders, strict=False)
+        np.where(ngrams.word == ids["</s>"], 0, found / total)
+        for found, ngrams in zip(counts[:-1], model.orders, strict=False)
     ]
-
-
-def _found_sorted(
-    ngrams: Ngrams, context: NDArray[np.int64], word: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Do as ``Ngrams.find``, but look up in ascending order, which caches reward."""
-    by_key = np.argsort(context << WORD_BITS | word)
-    places = np.empty(len(word), np.int64)
-    places[by_key] = ngrams.find(context[by_key], word[by_key])
-    return places
 
 
 def worths(

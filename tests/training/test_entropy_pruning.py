@@ -13,11 +13,13 @@ import pytest
 from streamasr.errors import ConfigError
 from streamasr.training.arpa import NgramModel, read_arpa, write_arpa
 from streamasr.training.entropy_pruning import (
-    history_counts,
+    counted_histories,
     history_probabilities,
     prune,
     worths,
 )
+from streamasr.training.ngram_counts import ngram_counts
+from streamasr.training.reestimation import reestimated
 
 LETTERS = ("a", "b", "c", "d")
 
@@ -63,12 +65,12 @@ def spelled(model, order, place) -> tuple[str, ...]:
     return (*spelled(model, order - 1, ngrams.context[place]), *last) if order > 1 else last
 
 
-def sentences(seed: int) -> list[str]:
-    """Return sentences in which a letter depends on the two before it."""
+def sentences(seed: int, count: int = 60) -> list[str]:
+    """Return sentences in which a letter depends on the two before it, by rules of the seed's."""
     rng = random.Random(seed)
     table = {pair: rng.choices(LETTERS, k=3) for pair in itertools.product(LETTERS, repeat=2)}
     found = []
-    for _ in range(60):
+    for _ in range(count):
         row = rng.choices(LETTERS, k=2)
         while rng.random() < 0.85:
             row.append(rng.choice(table[row[-2], row[-1]]))
@@ -166,7 +168,7 @@ def test_pruning_by_worth_keeps_what_the_text_needs(tmp_path):
     text = sentences(5) * 20
     (tmp_path / "lm.arpa").write_text(arpa(text, 3))
     model = read_arpa(tmp_path / "lm.arpa")
-    worth = worths(model, history_counts(model, text))
+    worth = worths(model, counted_histories(model, ngram_counts(model, text)))
 
     def cross_entropy(share, values):
         threshold = float(np.quantile(np.concatenate(values[1:]), share))
@@ -186,19 +188,65 @@ def test_pruning_by_worth_keeps_what_the_text_needs(tmp_path):
     assert 0 <= lost < lost_by_chance / 2
 
 
-def test_histories_are_counted(model):
+def test_ngrams_are_counted(model):
     text = ["a b c", "b c", "x b", ""]
     rows = [["<s>", *line.replace("x", "<unk>").split(), "</s>"] for line in text]
-    found = history_counts(model, text)
-    assert len(found) == len(model.orders) - 1
-    for order, shares in enumerate(found, 1):
-        counts = Counter(
+    found = ngram_counts(model, text)
+    histories = counted_histories(model, found)
+    assert (len(found), len(histories)) == (len(model.orders), len(model.orders) - 1)
+    for order in range(1, len(model.orders) + 1):
+        expected = Counter(
             tuple(row[k : k + order]) for row in rows for k in range(len(row) - order + 1)
         )
-        for place, share in enumerate(shares):
+        for place, count in enumerate(found[order - 1]):
             key = spelled(model, order, place)
-            expected = 0 if key[-1] == "</s>" else counts[key]
-            assert share * 11 == pytest.approx(expected)
+            assert count == expected[key]
+            if order <= len(histories):
+                # Of seven words and four ends; nothing follows an end.
+                share = 0 if key[-1] == "</s>" else count / 11
+                assert histories[order - 1][place] == pytest.approx(share)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_what_is_estimated_anew_sums_to_one_and_knows_other_text_better(share, tmp_path):
+    text, order = sentences(7, 400), 4
+    text, heldout = text[:200], text[200:]
+    (tmp_path / "lm.arpa").write_text(arpa(text, order))
+    model = read_arpa(tmp_path / "lm.arpa")
+    counts = ngram_counts(model, text)
+    worth = worths(model, counted_histories(model, counts))
+    threshold = float(np.quantile(np.concatenate(worth[1:]), share)) if share else -1.0
+    pruned = prune(model, worth, threshold)
+    kept = [c[w > threshold] for c, w in zip(counts, worth, strict=True)][: len(pruned.orders)]
+    plain = plain_of(reestimated(pruned, kept))
+    assert_sums_to_one(plain)
+    rows = [["<s>", *line.split(), "</s>"] for line in heldout]
+    losses = {
+        name: -sum(
+            math.log(found.prob(tuple(row[max(0, k - order + 1) : k]), row[k]))
+            for row in rows
+            for k in range(1, len(row))
+        )
+        for name, found in (("pruned", plain_of(pruned)), ("anew", plain))
+    }
+    assert losses["anew"] < losses["pruned"]
+
+
+def test_counts_that_pruned_ngrams_explained_fall_to_the_lower_order(tmp_path):
+    # "b" follows "a" only, eight times: with "a b" in the model it counts little by itself.
+    text = ["a b"] * 8 + ["c", "d", "c d", "d c"]
+    (tmp_path / "lm.arpa").write_text(arpa(text, 2))
+    model = read_arpa(tmp_path / "lm.arpa")
+    counts = ngram_counts(model, text)
+    whole = plain_of(reestimated(model, counts))
+    flags = [np.array([spelled(model, n + 1, k) != ("a", "b") for k in range(len(c))])
+             for n, c in enumerate(counts)]  # fmt: skip
+    without = prune(model, [np.where(f, 1.0, -1.0) for f in flags], 0.0)
+    kept = [c[f] for c, f in zip(counts, flags, strict=True)]
+    other = plain_of(reestimated(without, kept))
+    assert other.prob((), "b") > 3 * whole.prob((), "b")
+    assert whole.prob(("a",), "b") > 0.8
+    assert other.prob(("a",), "b") > 0.25
 
 
 @pytest.mark.parametrize(
