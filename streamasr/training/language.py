@@ -180,7 +180,11 @@ class _Run:
         """Read a checkpoint of a text of ``pieces``; raises ConfigError for another's."""
         saved = torch.load(path, map_location=self.device, weights_only=True)
         known = saved["config"], saved["pieces"], saved["state"][0].shape[1]
-        if known != (self.model.config.model_dump(), pieces, self.settings.rows):
+        if "average" not in saved or known != (
+            self.model.config.model_dump(),
+            pieces,
+            self.settings.rows,
+        ):
             raise ConfigError(
                 f"{path}: of another model, text or number of rows; remove it to begin anew"
             )
