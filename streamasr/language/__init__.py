@@ -3,7 +3,7 @@
 from .model import LanguageModel, LanguageModelConfig
 from .pieces import Pieces
 from .scoring import Reader, ReadState
-from .storage import load_reader, save_language_model
+from .storage import load_language_model, load_reader, save_language_model
 
 __all__ = [
     "LanguageModel",
@@ -11,6 +11,7 @@ __all__ = [
     "Pieces",
     "ReadState",
     "Reader",
+    "load_language_model",
     "load_reader",
     "save_language_model",
 ]

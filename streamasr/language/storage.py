@@ -14,7 +14,7 @@ from .model import LanguageModel, LanguageModelConfig
 from .pieces import PIECES, Pieces
 from .scoring import Reader
 
-__all__ = ["WEIGHTS", "load_reader", "save_language_model"]
+__all__ = ["WEIGHTS", "load_language_model", "load_reader", "save_language_model"]
 
 WEIGHTS = "language.safetensors"
 
@@ -27,7 +27,19 @@ def save_language_model(folder: Path, model: LanguageModel, pieces: Pieces) -> N
 
 
 def load_reader(folder: Path) -> Reader | None:
-    """Return the language model of a model folder, None if it has none.
+    """Return a reader with the language model of a model folder, None if it has none.
+
+    Raises ModelError for one that is damaged, or does not fit its pieces.
+    """
+    known = load_language_model(folder)
+    if known is None:
+        return None
+    model, pieces = known
+    return Reader(model.requires_grad_(False), pieces, rounded=_computes_in_bfloat16())
+
+
+def load_language_model(folder: Path) -> tuple[LanguageModel, Pieces] | None:
+    """Return the language model of a model folder and its pieces, None if it has none.
 
     Raises ModelError for one that is damaged, or does not fit its pieces.
     """
@@ -57,7 +69,7 @@ def load_reader(folder: Path) -> Reader | None:
         raise ModelError(
             f"{folder / PIECES}: {len(pieces)} pieces, but {path.name} has {vocab_size}"
         )
-    return Reader(model.requires_grad_(False), pieces, rounded=_computes_in_bfloat16())
+    return model, pieces
 
 
 def _computes_in_bfloat16() -> bool:

@@ -11,14 +11,11 @@ import pytest
 import torch
 
 from streamasr.errors import ConfigError
-from streamasr.language import LanguageModelConfig, Pieces, Reader
-from streamasr.training.language import (
-    LanguageTraining,
-    encode,
-    learn_pieces,
-    perplexity,
-    train,
-)
+from streamasr.language import LanguageModel, LanguageModelConfig, Pieces, Reader
+from streamasr.training.language import LanguageTraining, perplexity, train
+from streamasr.training.language_growth import grown
+from streamasr.training.language_loss import tied_cross_entropy
+from streamasr.training.language_text import encode, encode_to_file, learn_pieces
 
 SETTINGS = LanguageTraining(rows=8, length=16, peak_lr=1e-2, warmup=5, save_every=10)
 
@@ -91,6 +88,11 @@ def test_what_does_not_fit_is_one_line(sentences, tmp_path):
     other = "of another model, text or number of rows; remove it to begin anew"
     with pytest.raises(ConfigError, match=other):
         train(text, sizes(pieces), SETTINGS, tmp_path / "state.pt")
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    del saved["average"]  # as older versions wrote it
+    torch.save(saved, tmp_path / "old.pt")
+    with pytest.raises(ConfigError, match=other):
+        train(text[:3000], sizes(pieces), SETTINGS, tmp_path / "old.pt")
     rows = replace(SETTINGS, rows=4, passes=9)
     with pytest.raises(ConfigError, match=other):
         train(text[:3000], sizes(pieces), rows, tmp_path / "state.pt")
@@ -124,3 +126,65 @@ def test_more_pieces_than_int16_can_count_are_one_line():
     pieces = Pieces(["</s>", *map(str, range(1 << 15))])
     with pytest.raises(ConfigError, match="32769 pieces are too many: at most 32768"):
         encode(["one two"], pieces)
+
+
+def test_a_text_in_a_file_is_the_text_in_memory(sentences, tmp_path, monkeypatch):
+    pieces = learn_pieces(sentences, 40)
+    plain = [place for s in sentences[:99] for w in s.split() for place in pieces.encode(w)]
+    monkeypatch.setattr("streamasr.training.language_text._BLOCK", 7)
+    text = encode_to_file([*sentences[:99], "boat's qq", "   "], pieces, tmp_path / "text.int16")
+    assert isinstance(text, np.memmap)
+    added = [*pieces.encode("boat's"), *pieces.encode("qq"), 0, 0]
+    expected = [*encode(sentences[:99], pieces), *added]
+    assert text.tolist() == expected
+    assert [place for place in text[: len(plain) + 99] if place] == plain
+    assert [path.name for path in tmp_path.iterdir()] == ["text.int16"]
+    with pytest.raises(ConfigError, match="the text is empty"):
+        encode_to_file([], pieces, tmp_path / "empty.int16")
+
+
+@pytest.mark.parametrize(("rows", "vocabulary"), [(1, 2), (1024, 7), (1025, 31), (2049, 31)])
+def test_loss_in_parts_is_that_of_all_logits(rows, vocabulary):
+    torch.manual_seed(rows)
+    features = torch.randn(rows, 5, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(vocabulary, 5, dtype=torch.double, requires_grad=True)
+    bias = torch.randn(vocabulary, dtype=torch.double, requires_grad=True)
+    targets = torch.randint(0, vocabulary, (rows,))
+    inputs = (features, weight, bias)
+    plain = torch.nn.functional.cross_entropy(features @ weight.T + bias, targets)
+    expected = torch.autograd.grad(3 * plain, inputs)
+    loss = tied_cross_entropy(features, weight, bias, targets)
+    torch.testing.assert_close(loss, plain)
+    for found, right in zip(torch.autograd.grad(3 * loss, inputs), expected, strict=True):
+        torch.testing.assert_close(found, right)
+
+
+def test_a_wider_model_begins_with_what_the_narrower_knows():
+    torch.manual_seed(0)
+    config = LanguageModelConfig(vocab_size=9, embedding_size=5, hidden_size=6)
+    narrow = LanguageModel(config).double()
+    wide = grown(narrow.float(), 11).double()
+    read = torch.randint(0, 9, (3, 8))
+    found, (h, _) = wide(read, wide.initial_state(3))
+    expected, (known, _) = narrow.double()(read, narrow.initial_state(3))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(h[..., :6], known)
+    # The new units say something, and can be listened to.
+    assert h[..., 6:].abs().min() > 0
+    found.sum().backward()
+    assert wide.projection.weight.grad is not None
+    assert wide.projection.weight.grad[:, 6:].abs().min() > 0
+    with pytest.raises(ConfigError, match="a model of 11 hidden units cannot shrink to 10"):
+        grown(wide, 10)
+
+
+def test_a_run_begins_with_given_weights_and_keeps_its_model(sentences, tmp_path):
+    pieces = learn_pieces(sentences, 40)
+    text = encode(sentences[:1500], pieces)
+    known = train(text, sizes(pieces), SETTINGS, tmp_path / "first.pt")
+    kept, seen = [], []
+    still = replace(SETTINGS, peak_lr=0.0)
+    again = train(text, known, still, tmp_path / "second.pt", seen.append, kept.append)
+    assert len(kept) == len(seen) // SETTINGS.save_every > 1
+    for name, value in known.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value)
