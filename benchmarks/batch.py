@@ -25,8 +25,9 @@ import typer
 
 from streamasr import Recognizer, RecognizerOptions
 from streamasr.audio import open_audio
-from streamasr.batch.local import LocalPool, cores
+from streamasr.batch.local import LocalPool
 from streamasr.batch.tasks import Settings, Task
+from streamasr.cores import cores
 from streamasr.manifest import Utterance, read_manifest
 from streamasr.scoring import count_errors
 

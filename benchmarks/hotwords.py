@@ -14,11 +14,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.progress import track
 
 from streamasr import Recognizer
 from streamasr.decoding import Hotword
+from streamasr.decoding.graph import load_graph
 from streamasr.manifest import Utterance, normalise, read_manifest
 from streamasr.pretrained import PRETRAINED
 from streamasr.scoring import count_errors
@@ -26,18 +28,9 @@ from streamasr.scoring import count_errors
 
 def unknown_words(model: Path, words: list[str]) -> list[str]:
     """Return those of ``words`` that the language model of a model folder lacks."""
-    from flashlight.lib.text.decoder.kenlm import KenLM
-    from flashlight.lib.text.dictionary import Dictionary
-
-    nobody = "no such word"
-    dictionary = Dictionary([*words, nobody])
-    lm = KenLM(str(model / "lm.bin"), dictionary)
-    start = lm.start(False)
-
-    def score(word: str) -> float:
-        return float(lm.score(start, dictionary.get_index(word))[1])
-
-    return [word for word in words if score(word) == score(nobody)]
+    graph = load_graph(model)
+    known = {graph.words[place] for place in np.flatnonzero(graph.lm_words != graph.unknown)}
+    return [word for word in words if word not in known]
 
 
 def measure(recognizer: Recognizer, utterances: list[Utterance], listed: set[str]) -> Any:

@@ -24,6 +24,8 @@ class Event:
     its partials turn out to have been noise; a gap lies between two segments and carries the number
     of the one to come.
 
+    The first ``firm`` words of a partial can no longer change; all of a final's are firm.
+
     ``start`` and ``end`` are those of the words, or of the gap, in seconds from the start of the
     session; lost audio counts. ``latency_ms`` is the time from the capture of the sound at ``end``
     to this event. ``reason`` says why audio is missing: ``overflow`` where recognition could not
@@ -37,6 +39,7 @@ class Event:
     words: tuple[Word, ...] = ()
     latency_ms: float = 0.0
     reason: str = ""
+    firm: int = 0
 
     @property
     def text(self) -> str:
@@ -70,6 +73,8 @@ class Event:
                 }
                 for word in self.words
             ]
+        if self.type == "partial":
+            values["firm"] = self.firm
         values["latency_ms"] = round(self.latency_ms)
         return values
 

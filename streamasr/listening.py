@@ -45,7 +45,8 @@ class ListenState:
     the newest samples, as far back as the next segment may begin. ``voice`` began at sample
     ``voice_origin``, has heard ``windows`` windows, and ``speech`` is what it said of the newest.
     ``words`` are those of the segment that the decoder will not change, ``shown`` all that the last
-    partial showed, and ``guesses`` the latest hypotheses, each with the sample at which it stood.
+    partial showed, the first ``firm`` of which can no longer change, and ``guesses`` the latest
+    hypotheses, each with the sample at which it stood.
     """
 
     stream: StreamState
@@ -59,6 +60,7 @@ class ListenState:
     segment: int = 0
     words: tuple[Word, ...] = ()
     shown: tuple[Word, ...] = ()
+    firm: int = 0
     guesses: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
     @property
@@ -170,11 +172,15 @@ class Listening:
         guess = tuple(word.text for word in words)
         count, guesses = self._settled(guess, state)
         state = replace(state, guesses=guesses)
-        settled = words[: max(count, len(state.words))]
-        if agreement([w.text for w in settled], [w.text for w in state.shown]) == len(settled):
+        firm = len(state.words) + self.recognizer.firm(state.stream)
+        settled = words[: max(count, firm)]
+        same = agreement([w.text for w in settled], [w.text for w in state.shown]) == len(settled)
+        if same and firm <= state.firm:
             return [], state
-        state = replace(state, shown=settled)
-        return [_text_event("partial", state.segment, settled)], state
+        if same:
+            settled = state.shown  # nothing is taken back but for other words
+        state = replace(state, shown=settled, firm=firm)
+        return [replace(_text_event("partial", state.segment, settled), firm=firm)], state
 
     def _settled(
         self, guess: tuple[str, ...], state: ListenState
@@ -233,7 +239,7 @@ class Listening:
             at = state.shown[-1].end
             events = [Event("final", state.segment, at, at)]
         return events, replace(
-            state, segment=state.segment + len(events), words=(), shown=(), guesses=()
+            state, segment=state.segment + len(events), words=(), shown=(), firm=0, guesses=()
         )
 
     def _speech(self, steps: int, state: ListenState) -> list[float]:

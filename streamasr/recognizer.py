@@ -183,13 +183,36 @@ class Recognizer:
     def __reduce__(self) -> tuple[Callable[[RecognizerOptions], Recognizer], tuple[Any, ...]]:
         return Recognizer.from_options, (self.options,)
 
-    def initial_state(self) -> StreamState:
-        """Return the state of a listener who has heard nothing."""
+    def initial_state(self, hotwords: Iterable[Hotword | str] = ()) -> StreamState:
+        """Return the state of a listener who has heard nothing.
+
+        ``hotwords`` are the listener's own, in place of the recognizer's. Raises ConfigError for
+        those that cannot be used, and where the decoder is not the beam search.
+        """
         return StreamState(
             self._frontend.initial_state(),
             self._model.initial_state(),
-            self._decoder.initial_state(),
+            self._decoder_state(as_hotwords(hotwords)),
         )
+
+    def renewed(self, state: StreamState) -> StreamState:
+        """Return the state of a listener who has heard nothing, with the hotwords of ``state``."""
+        fresh = self.initial_state()
+        if isinstance(self._decoder, BeamDecoder) and isinstance(state.decoder, BeamState):
+            return replace(fresh, decoder=self._decoder.initial_state(state.decoder.bias))
+        return fresh
+
+    def _decoder_state(self, hotwords: Sequence[Hotword]) -> GreedyState | BeamState:
+        if not hotwords:
+            state: GreedyState | BeamState = self._decoder.initial_state()
+            return state
+        if not isinstance(self._decoder, BeamDecoder):
+            raise ConfigError("hotwords need the beam search: decoder='beam'")
+        bias, unusable = self._decoder.bias(hotwords)
+        if unusable:
+            hotword, reason = unusable[0]
+            raise ConfigError(f"the hotword {hotword.text!r} cannot be used: {reason}")
+        return self._decoder.initial_state(bias)
 
     def log_probs(
         self, samples: torch.Tensor, state: StreamState, timings: Timings | None = None
@@ -285,6 +308,10 @@ class Recognizer:
         """Return the words that have begun and may still change."""
         return self._as_said(self._decoder.partial(state.decoder))
 
+    def firm(self, state: StreamState) -> int:
+        """Return how many of the first words of ``partial`` can no longer change."""
+        return self._decoder.firm(state.decoder)
+
     def _as_said(self, words: list[Word]) -> list[Word]:
         """Put words where they were said: the model answers a little later."""
         delay = self.config.delay_seconds
@@ -304,8 +331,19 @@ class Recognizer:
             return self._decoder.alternatives(state)
         return ()
 
-    def stream(self, timings: Timings | None = None, *, state: StreamState | None = None) -> Stream:
-        """Return a new listener, or one that goes on from the ``state`` of another."""
+    def stream(
+        self,
+        timings: Timings | None = None,
+        *,
+        state: StreamState | None = None,
+        hotwords: Iterable[Hotword | str] = (),
+    ) -> Stream:
+        """Return a new listener, or one that goes on from the ``state`` of another.
+
+        ``hotwords`` are a new listener's own, see ``initial_state``.
+        """
+        if state is None and hotwords:
+            state = self.initial_state(hotwords)
         return Stream(self, timings, state=state)
 
     def transcribe(

@@ -77,8 +77,8 @@ class Stream:
         self.state = recognizer.initial_state() if state is None else state
 
     def reset(self) -> None:
-        """Forget everything, as if new."""
-        self.state = self._recognizer.initial_state()
+        """Forget everything that was heard, as if new."""
+        self.state = self._recognizer.renewed(self.state)
 
     def accept(self, samples: ArrayLike, sample_rate: int | None = None) -> list[Word]:
         """Hear ``samples (n,)``: mono, floats in [-1, 1] or int16, any number of them.

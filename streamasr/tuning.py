@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .decoding import BeamConfig, BeamDecoder, Lexicon
+from .decoding import BeamConfig, BeamDecoder
 from .decoding.beam import SETTINGS
+from .decoding.graph import load_graph
 from .errors import ModelError
 from .language import load_reader
 from .manifest import Utterance
@@ -54,7 +55,7 @@ def tune(
     bundle = recognizer.bundle
     path = folder / SETTINGS
     start = BeamConfig.model_validate_json(path.read_bytes()) if path.exists() else BeamConfig()
-    lexicon = Lexicon(folder, bundle.spelling_tokens)
+    graph = load_graph(folder)
     heard = [*_posteriors(recognizer, utterances)]
     references = [utterance.transcript for utterance in utterances]
     best: Trial | None = None
@@ -62,7 +63,7 @@ def tune(
     for tried in itertools.product(*values.values()):
         config = start.model_copy(update=dict(zip(values, tried, strict=True)))
         step_seconds = bundle.config.frontend.step_seconds
-        decoder = BeamDecoder(bundle.spelling_tokens, step_seconds, lexicon, config, reader=reader)
+        decoder = BeamDecoder(bundle.spelling_tokens, step_seconds, graph, config, reader=reader)
         found = [_decode(decoder, log_probs) for log_probs in heard]
         texts = [" ".join(word.text for word in said) for said in found]
         trial = Trial(config, count_errors(references, texts))

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from persistent_lstm import Device, LayerWeights, Plan, make_plan
 
+from streamasr.decoding.graph import SearchGraph, build_graph, load_graph, save_graph
 from streamasr.frontend import FrontendConfig
 from streamasr.model import AcousticModel, ModelConfig, Tokens, save_bundle
 from streamasr.model.bundle import BundleConfig
@@ -97,6 +98,14 @@ def save_tiny(
         model.head.bias[tokens.space] += 15
     save_bundle(folder, BundleConfig(frontend=frontend, model=sizes), model, tokens)
     return folder
+
+
+def write_graph(folder: Path, arpa: str, lexicon: str, tokens: Tokens) -> SearchGraph:
+    """Write a model folder's search graph and its lexicon; return the graph."""
+    (folder / "lm.arpa").write_text(arpa, encoding="utf-8")
+    (folder / "lexicon.txt").write_text(lexicon, encoding="utf-8")
+    save_graph(folder, build_graph(folder / "lm.arpa", folder / "lexicon.txt", tokens))
+    return load_graph(folder)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import persistent_lstm._launch
@@ -11,8 +12,9 @@ import torch
 
 import streamasr.profiling
 from benchmarks.gpu_check import __main__ as command
-from benchmarks.gpu_check import correctness
+from benchmarks.gpu_check import correctness, search
 from benchmarks.gpu_check.chunk import chunk_latency
+from streamasr.decoding.gpu import GpuSearch
 
 from .persistent_lstm.cogrid import scheduled
 
@@ -80,6 +82,29 @@ def test_chunks_are_timed_and_say_the_same():
     assert found["chunks"] > 50
     assert 0 < found["ms"]["p50"] <= found["ms"]["p99"]
     assert found["texts"]["waiting"]
+
+
+TINY = search.Problem(words=40, bigrams=80, beam=50, threshold=9.0, steps=12, streams=(1, 2))
+
+
+def test_the_search_is_compared_with_the_cpus_and_not_timed_without_a_gpu():
+    found = search.search(TINY, torch.device("cpu"))
+    assert found["ok"], found
+    assert found["parts"]["correctness"]["same_words"] == 8
+    assert found["cpu"]["hypotheses_per_second"] > found["cpu"]["timesteps_per_second"]
+    assert (found["device"], found["rows"]) == ("interpreter", [])
+    assert "no GPU" in found["parts"]["cuda_graph"]["said"]
+    json.dumps(found)
+
+
+def test_a_wrong_search_is_found(monkeypatch):
+    advance = GpuSearch.advance
+    monkeypatch.setattr(
+        *(GpuSearch, "advance"), lambda self, x, *rest: advance(self, x.roll(1, dims=2), *rest)
+    )
+    found = search.search(TINY, torch.device("cpu"))
+    assert not found["ok"]
+    assert not found["parts"]["correctness"]["ok"]
 
 
 def test_a_part_that_fails_is_part_of_the_results(capsys):

@@ -130,7 +130,7 @@ def settings_hash(settings: Mapping[str, object]) -> str:
 
     The program's version counts, and whether the beam search is installed.
     """
-    beam = find_spec("flashlight") is not None
+    beam = find_spec("numba") is not None
     everything = {**settings, "version": __version__, "beam": beam}
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
 

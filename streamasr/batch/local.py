@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import sys
 import warnings
@@ -22,14 +21,7 @@ if TYPE_CHECKING:
 
     from .work import Worker
 
-__all__ = ["LocalPool", "OwnPool", "cores"]
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+__all__ = ["LocalPool", "OwnPool"]
 
 
 @dataclass(eq=False)

@@ -24,8 +24,8 @@ class Settings:
 
     ``track`` is which of several audio tracks is heard: a number or a language.
     ``long_seconds`` is the length from which a recording is done in pieces; ``rows`` streams
-    advance together. With ``helpers``, that many processes search for words, and threads read
-    ahead: for a worker whose model runs on a GPU.
+    advance together. With ``helpers``, that many threads search for words, and others read ahead:
+    for a worker whose model runs on a GPU.
     """
 
     options: RecognizerOptions = field(default_factory=RecognizerOptions)

@@ -98,7 +98,7 @@ class Worker:
         self._chunk = STEPS * self._recognizer.config.frontend.step_samples
         self._closing = self._recognizer.closing_silence().cpu().numpy()
         self._batch: Batch[tuple[_Open, Piece | None]] = Batch(self._recognizer)
-        self._helpers = Helpers(settings) if settings.helpers else None
+        self._helpers = Helpers(self._recognizer, settings.helpers) if settings.helpers else None
         self._searched: dict[Future[Transcript], tuple[_Open, Piece | None]] = {}
         self._waiting: deque[Task] = deque()
         self._open: list[_Open] = []

@@ -15,6 +15,7 @@ import typer
 from .. import __version__
 from ..errors import DegradedWarning, StreamasrError
 from . import console
+from .compile import compile_search
 from .evaluate import evaluate
 from .mic import devices, mic
 from .profile import profile
@@ -42,6 +43,7 @@ app.command()(profile)
 app.command()(train)
 app.command()(tune)
 app.command()(prepare_librispeech)
+app.command("compile")(compile_search)
 
 
 def _version(show: bool) -> None:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from ..batch.inputs import Input, expand
 from ..batch.job import Job, by_size, settings_hash
 from ..batch.journal import Journal
+from ..cores import cores
 from ..errors import OutputError
 from ..writers import WRITERS
 from . import console
@@ -169,14 +170,14 @@ def _outcomes(request: Request, tasks: Sequence[Task], bar: _Progress) -> Iterat
 
 
 def _pool(request: Request, tasks: Sequence[Task]) -> Pool[Any]:
-    from ..batch.local import LocalPool, OwnPool, cores
+    from ..batch.local import LocalPool, OwnPool
     from ..batch.tasks import Settings
 
     settings = Settings(request.options, request.track)
     if request.engine == "ray":
         return _ray_pool(settings, request.workers)
     if request.workers is None and _has_gpu():
-        # One process feeds the GPU; the others search for words.
+        # One thread feeds the GPU; the others search for words.
         return OwnPool(replace(settings, rows=_GPU_ROWS, helpers=max(1, cores() - 1)))
     if request.workers is None and _is_small(tasks):
         return OwnPool(settings)

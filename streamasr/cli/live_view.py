@@ -15,7 +15,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from ..events import Event, agreement
+from ..events import Event
 
 __all__ = ["LiveView", "Meter"]
 
@@ -82,7 +82,7 @@ class LiveView:
         self.facts = facts
         self.meter = Meter()
         self._words: tuple[str, ...] = ()
-        self._before: tuple[str, ...] = ()
+        self._firm = 0
         self._latency: float | None = None
         self._message = ""
         self._drawn_at = 0.0
@@ -117,9 +117,9 @@ class LiveView:
         if event.type == "partial":
             # A final's latency holds the silence that it waited for.
             self._latency = event.latency_ms
-            self._words = words
+            self._words, self._firm = words, event.firm
             return
-        self._before = self._words = ()
+        self._words, self._firm = (), 0
         if words:
             self._console.print(Text(event.text))
 
@@ -134,15 +134,13 @@ class LiveView:
             return
         self._drawn_at = at
         self._live.update(self.render(seconds, rtf), refresh=True)
-        self._before = self._words
 
     def render(self, seconds: float, rtf: float) -> Group:
         """Return the lines as they are now."""
         return Group(*self._partial_lines(), self._status(seconds, rtf))
 
     def _partial_lines(self) -> list[Text]:
-        # Firm is what the update before showed, too.
-        firm = agreement(self._before, self._words)
+        firm = self._firm
         text = Text(" ".join(self._words[:firm]))
         rest = " ".join(self._words[firm:])
         if firm and rest:

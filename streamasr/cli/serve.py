@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..cores import cores
 from ..errors import StreamasrError
 from .checks import check_address, check_certificate, check_recognizer
 from .loading import load_recognizer, recognizer_options
@@ -60,9 +58,8 @@ def serve(
         int | None,
         typer.Option(
             "--decoders",
-            min=0,
-            help="Processes that search for words; 0: the server's own. [default: one for each "
-            "CPU with the beam search, else 0]",
+            min=1,
+            help="Threads that search for words. [default: one for each CPU]",
         ),
     ] = None,
     decoder: DecoderOption = Decoder.auto,
@@ -73,14 +70,11 @@ def serve(
     """Serve live callers and uploads: WebSockets, OpenAI's transcriptions, and a page at /."""
     try:
         from ..serving import ServeSettings, create_app
-        from ..serving.decoders import Processes
         from ..serving.logs import log_to_stderr
         from ..serving.running import configure, run
         from ..serving.settings import read_tokens
     except ImportError as error:
         raise StreamasrError(f"serving needs {error.name}: {INSTALL}") from error
-
-    from ..recognizer import Recognizer
 
     if (certificate is None) != (key is None):
         raise StreamasrError("--tls-certificate and --tls-key go together")
@@ -94,18 +88,12 @@ def serve(
         origins=frozenset(origin or ()),
     )
     # Threads that wait for each other would take the time of those that decode.
-    threads = threads or max(1, (os.cpu_count() or 1) // 2)
+    threads = threads or max(1, cores() // 2)
     options = recognizer_options(model, backend, decoder, hotwords)
     log_to_stderr()
     log = logging.getLogger("streamasr.serving")
     recognizer = load_recognizer(options, threads=threads, warn=log.warning)
-    if decoders is None:
-        decoders = (os.cpu_count() or 1) if recognizer.decoder == "beam" else 0
-    again = replace(options, backend="torch", decoder=recognizer.decoder, device="cpu")
-    processes = None
-    if decoders:
-        processes = Processes(decoders, partial(Recognizer.from_options, again))
-    app = create_app(recognizer, settings, batched=batched, decoders=processes)
+    app = create_app(recognizer, settings, batched=batched, decoders=decoders)
     config = configure(
         app, settings, host=host, port=port, ssl_certfile=certificate, ssl_keyfile=key
     )

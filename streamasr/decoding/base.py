@@ -28,6 +28,10 @@ class Decoder(Protocol[State]):
         """Return the words that may still change."""
         ...
 
+    def firm(self, state: State) -> int:
+        """Return how many of the first words of ``partial`` can no longer change."""
+        ...
+
     def finish(self, state: State) -> tuple[list[Word], State]:
         """Return the words that become final when nothing follows, and the state after them."""
         ...

@@ -1,24 +1,22 @@
-"""CTC beam search with a lexicon and an n-gram language model, by flashlight-text and KenLM.
+"""Decode by a beam search with a lexicon and an n-gram model, rescored by a recurrent one.
 
-A lexicon beam search (Collobert et al. 2016, arXiv:1609.03193) over segments: a segment ends where
-the model has heard nothing but blanks for a while, and its words become final. Where it ends
-depends on the posteriors alone, never on how they were cut into chunks, and memory is bounded by
-its longest length. Of a segment's best readings a recurrent language model, if the model folder has
-one, chooses the one that ends the segment: it remembers the segments before.
+The search runs over segments: one ends where the model has heard nothing but blanks for a while,
+and its words become final. Where it ends depends on the posteriors alone, never on how they were
+cut into chunks, and memory is bounded by its longest length. Of a segment's best readings a
+recurrent language model, if the model folder has one, chooses; it remembers the segments before.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nlargest
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
@@ -27,8 +25,11 @@ from ..language import Reader, ReadState, load_reader
 from ..language.storage import WEIGHTS
 from ..model import Tokens
 from ..transcript import Alternative, Word
+from .bias import Bias, build_bias
+from .graph import GRAPH, SearchGraph, load_graph
 from .hotwords import RARE, Hotword
-from .lexicon import NEVER, Lexicon
+from .letters import RULES, read_rules
+from .search import Hit, Reading, Search, SearchState
 
 __all__ = [
     "BeamConfig",
@@ -40,11 +41,11 @@ __all__ = [
 ]
 
 SETTINGS = "beam.json"
-INSTALL = 'pip install "flashlight-text>=0.0.7"'
+NEVER = -1e4
 
 
 class BeamMissing(ModelError):
-    """flashlight-text, which has no build for every Python, is not installed."""
+    """Numba, which compiles the search, is not installed."""
 
 
 class BeamConfig(BaseModel):
@@ -69,6 +70,10 @@ class BeamConfig(BaseModel):
     least_confidence: float = Field(
         0.0, ge=0, lt=1, description="mean of a segment's words; below it they are taken for noise"
     )
+    partial_share: float = Field(
+        0.9, gt=0, le=1, description="of probability, from which on a word is shown in partials"
+    )
+    partial_seconds: float = Field(0.75, ge=0, description="after its end a word is shown anyway")
     least_partial_confidence: float = Field(
         0.0, ge=0, lt=1, description="the same while it lasts: its first words may be unsure alone"
     )
@@ -79,100 +84,90 @@ class BeamConfig(BaseModel):
         return 1 / (1 + math.exp(-(self.confidence_slope * odds + self.confidence_offset)))
 
 
-class _Search:
-    """A running search of flashlight's, which cannot be copied."""
-
-    def __init__(self, options: Any, lexicon: Lexicon, blank: int) -> None:
-        from flashlight.lib.text.decoder import LexiconDecoder
-
-        self.decoder = LexiconDecoder(
-            *(options, lexicon.trie, lexicon.language_model, lexicon.silence, blank),
-            *(lexicon.unknown, [], False),
-        )
-        self.steps = 0
-        self.decoder.decode_begin()
-
-    def feed(self, log_probs: Tensor) -> None:
-        log_probs = log_probs.to(torch.float32).contiguous()
-        self.decoder.decode_step(log_probs.data_ptr(), *log_probs.shape)
-        self.steps += len(log_probs)
-
-
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """The words of a segment as they may have been, and the path that says so."""
+class _Candidate:
+    """The words of a segment as they may have been, with the score of all models."""
 
     score: float
     text: tuple[str, ...]
-    hypothesis: Any
+    reading: Reading
 
 
 @dataclass(frozen=True)
 class BeamState:
-    """Where a stream stands: timesteps before the segment, and the segment's posteriors so far.
+    """Where a stream stands. A value: it can be kept, copied, pickled and gone on from twice.
 
-    ``alternatives`` are the best readings of all that came before the segment, and ``read`` is what
-    the recurrent language model remembers of them.
-
-    ``search`` has heard these posteriors and saves hearing them again; it is only ever a shortcut.
-    A state that is kept while the stream goes on finds that the search has gone on, too, and makes
-    a new one.
+    ``before`` counts the timesteps before the segment, ``steps`` its own, ``blanks`` those that
+    were quiet at its end; ``spoken`` says whether any was not. ``alternatives`` are the best
+    readings of all segments before, ``read`` what the recurrent language model remembers of them,
+    ``search`` the hypotheses of the segment, and ``bias`` the stream's hotwords.
     """
 
+    search: SearchState
     before: int = 0
-    heard: tuple[Tensor, ...] = ()
     steps: int = 0
     blanks: int = 0
     spoken: bool = False
     alternatives: tuple[Alternative, ...] = (Alternative("", 0.0),)
     read: ReadState | None = None
-    search: _Search | None = None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return replace(self, heard=copy.deepcopy(self.heard, memo), search=None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "search": None}
+    bias: Bias | None = None
 
 
 class BeamDecoder:
-    """Log-posteriors to words, chunk by chunk; any chunking gives the same words."""
+    """Log-posteriors to words, chunk by chunk; any chunking gives the same words.
+
+    Immutable: threads share one. ``unusable_hotwords`` are those that have no effect, each with
+    the reason.
+    """
 
     def __init__(
         self,
         tokens: Tokens,
         step_seconds: float,
-        lexicon: Lexicon,
+        graph: SearchGraph,
         config: BeamConfig,
         *,
+        hotwords: Sequence[Hotword] = (),
+        rules: Mapping[str, tuple[str, ...]] | None = None,
         nbest: int = 1,
         reader: Reader | None = None,
+        units: NDArray[np.int32] | None = None,
     ) -> None:
-        from flashlight.lib.text.decoder import CriterionType, LexiconDecoderOptions
-
         self._tokens = tokens
         self._step_seconds = step_seconds
-        self._lexicon = lexicon
+        self._graph = graph
+        self._rules = rules or {}
         self._config = config
         self._nbest = nbest
         self._reader = reader if config.reading_weight else None
         self._pause = max(1, round(config.pause_seconds / step_seconds))
+        self._settle = max(1, round(config.partial_seconds / step_seconds))
         self._longest = max(1, round(config.longest_seconds / step_seconds))
-        self._options = LexiconDecoderOptions(
-            beam_size=config.beam_size,
-            beam_size_token=lexicon.most_columns(config.beam_size_token),
-            beam_threshold=config.beam_threshold,
+        self._search = Search(
+            graph,
+            beam=config.beam_size,
+            threshold=config.beam_threshold,
+            tokens=config.beam_size_token,
             lm_weight=config.lm_weight,
             word_score=config.word_score,
-            unk_score=-math.inf,
-            sil_score=0.0,
-            log_add=True,
-            criterion_type=CriterionType.CTC,
+            units=units,
+            silence=tokens.space or 0,
         )
+        self._bias, self.unusable_hotwords = self.bias(hotwords)
 
-    def initial_state(self) -> BeamState:
-        """Return the state before the first timestep."""
-        return BeamState(read=self._reader.initial_state() if self._reader else None)
+    def bias(self, hotwords: Sequence[Hotword]) -> tuple[Bias | None, list[tuple[Hotword, str]]]:
+        """Return hotwords as ``initial_state`` takes them, and those unusable, with the reason."""
+        if not hotwords:
+            return None, []
+        return build_bias(hotwords, self._graph, self._tokens, self._rules)
+
+    def initial_state(self, bias: Bias | None = None) -> BeamState:
+        """Return the state before the first timestep, with the stream's own hotwords if given."""
+        return BeamState(
+            self._search.initial_state(),
+            read=self._reader.initial_state() if self._reader else None,
+            bias=bias or self._bias,
+        )
 
     def __call__(self, log_probs: Tensor, state: BeamState) -> tuple[list[Word], BeamState]:
         """Take ``log_probs (T, V)``; return the words of the segments that ended."""
@@ -193,173 +188,132 @@ class BeamDecoder:
         return words, self._hear(log_probs[start:], state)
 
     def partial(self, state: BeamState) -> list[Word]:
-        """Return the segment's words as they look now, without one that is still being said."""
+        """Return the segment's words that are likely to stay, without one that is being said."""
+        return self._partial(state)[0]
+
+    def firm(self, state: BeamState) -> int:
+        """Return how many of the first words of ``partial`` can no longer change."""
+        return self._partial(state)[1]
+
+    def _partial(self, state: BeamState) -> tuple[list[Word], int]:
         if not state.spoken:
-            return []
-        search = self._search_of(state)
-        words = self._words(search.decoder.get_best_hypothesis(0), state)
-        return words if _are_sure(words, self._config.least_partial_confidence) else []
+            return [], 0
+        hits, firm = self._search.partial(state.search, self._config.partial_share, self._settle)
+        words = self._words(hits, state)
+        if not _are_sure(words, self._config.least_partial_confidence):
+            return [], 0
+        # A segment of unsure words is dropped as a whole, firm ones included.
+        return words, firm if _are_sure(words[:firm], self._config.least_confidence) else 0
 
     def finish(self, state: BeamState) -> tuple[list[Word], BeamState]:
         """End the segment: return its words, and the state after them."""
         words = []
         if state.spoken:
-            search = self._search_of(state)
+            search = state.search
             if self._tokens.space is not None:
                 # A word ends with a space, which nobody says at the end: give it away.
-                end = torch.full((1, len(self._tokens)), NEVER)
+                end = np.full((1, len(self._tokens)), NEVER, np.float32)
                 end[0, [self._tokens.blank, self._tokens.space]] = math.log(0.5)
-                search.feed(self._emissions(end))
-            search.decoder.decode_end()
-            readings = self._readings(search.decoder.get_all_final_hypothesis(), state.read)
-            words = self._words(readings[0].hypothesis, state) if readings else []
+                search = self._search.advance(end, search, state.bias)
+            candidates = self._candidates(search, state)
+            words = self._words(candidates[0].reading.hits, state) if candidates else []
             if _are_sure(words, self._config.least_confidence):
-                state = self._remember(readings, state)
+                state = self._remember(candidates, state)
             else:
                 words = []
         return words, BeamState(
-            before=state.before + state.steps, alternatives=state.alternatives, read=state.read
+            self._search.initial_state(),
+            before=state.before + state.steps,
+            alternatives=state.alternatives,
+            read=state.read,
+            bias=state.bias,
         )
 
-    def _readings(self, found: Sequence[Any], read: ReadState | None) -> list[_Reading]:
+    def _candidates(self, search: SearchState, state: BeamState) -> list[_Candidate]:
         """Return what a segment may have been, the best first, each text once."""
-        readings: dict[tuple[str, ...], _Reading] = {}
+        candidates: dict[tuple[str, ...], _Candidate] = {}
         most = max(self._nbest, self._config.readings if self._reader else 1)
-        for hypothesis in found:
-            entries = (entry for entry in hypothesis.words if entry >= 0)
-            text = tuple(word for entry in entries for word, _ in self._lexicon.words_of(entry))
-            readings.setdefault(text, _Reading(hypothesis.score, text, hypothesis))
-            if len(readings) == most:
-                break
-        if self._reader is None or read is None:
-            return [*readings.values()]
-        spoken = self._reader.score([*readings], read)
+        for reading in self._search.readings(search, most, state.bias):
+            text = tuple(self._text(hit.word, state.bias) for hit in reading.hits)
+            candidates.setdefault(text, _Candidate(reading.score, text, reading))
+        if self._reader is None or state.read is None:
+            return [*candidates.values()]
+        scores = self._reader.score([*candidates], state.read)
         judged = [
-            replace(reading, score=self._judged(reading, scores))
-            for reading, scores in zip(readings.values(), spoken, strict=True)
+            replace(candidate, score=self._rescored(candidate, own, state.bias))
+            for candidate, own in zip(candidates.values(), scores, strict=True)
         ]
-        return sorted(judged, key=lambda reading: -reading.score)
+        return sorted(judged, key=lambda candidate: -candidate.score)
 
-    def _judged(self, reading: _Reading, scores: Sequence[float]) -> float:
+    def _rescored(self, candidate: _Candidate, scores: Sequence[float], bias: Bias | None) -> float:
         """Return a reading's score when its words' ``scores`` by the reader count, too.
 
         A hotword is at least a rare word to the reader, as it is to the search.
         """
         config, rare = self._config, RARE * math.log(10)
+        hot = bias.words if bias else frozenset()
         total = sum(
-            max(score, rare) if word in self._lexicon.hotwords else score
-            for word, score in zip(reading.text, scores, strict=True)
+            max(score, rare) if word in hot else score
+            for word, score in zip(candidate.text, scores, strict=True)
         )
-        score: float = reading.score + config.reading_weight * total
+        score = candidate.score + config.reading_weight * total
         if config.reading_lm_weight is not None:
-            lm_score = reading.hypothesis.lmScore
-            score += (config.reading_lm_weight - config.lm_weight) * lm_score
+            change = config.reading_lm_weight - config.lm_weight
+            score += change * candidate.reading.lm_score
         if config.reading_word_score is not None:
-            score += (config.reading_word_score - config.word_score) * len(reading.text)
+            score += (config.reading_word_score - config.word_score) * len(candidate.text)
         return score
 
-    def _remember(self, readings: Sequence[_Reading], state: BeamState) -> BeamState:
+    def _remember(self, candidates: Sequence[_Candidate], state: BeamState) -> BeamState:
         """Return the state that knows of the segment's readings."""
-        if self._reader and state.read is not None and readings:
-            state = replace(state, read=self._reader.read(readings[0].text, state.read))
+        if self._reader and state.read is not None and candidates:
+            state = replace(state, read=self._reader.read(candidates[0].text, state.read))
         if self._nbest > 1:
-            state = replace(state, alternatives=self._join(state.alternatives, readings))
+            state = replace(state, alternatives=self._join(state.alternatives, candidates))
         return state
-
-    @property
-    def unusable_hotwords(self) -> Sequence[tuple[Hotword, str]]:
-        """Hotwords that have no effect, each with the reason."""
-        return self._lexicon.unusable
 
     def alternatives(self, state: BeamState) -> tuple[Alternative, ...]:
         """Return the best readings of all finished segments, if more than one is kept."""
         return state.alternatives if self._nbest > 1 else ()
 
     def _join(
-        self, before: tuple[Alternative, ...], readings: Sequence[_Reading]
+        self, before: tuple[Alternative, ...], candidates: Sequence[_Candidate]
     ) -> tuple[Alternative, ...]:
         """Return the best pairs of what came before and the readings of a segment."""
         pairs = [
-            Alternative(" ".join([old.text, *reading.text]).strip(), old.score + reading.score)
+            Alternative(" ".join([old.text, *new.text]).strip(), old.score + new.score)
             for old in before
-            for reading in readings[: self._nbest]
+            for new in candidates[: self._nbest]
         ]
         return tuple(nlargest(self._nbest, pairs, key=lambda pair: pair.score)) or before
 
     def _hear(self, log_probs: Tensor, state: BeamState) -> BeamState:
         if not len(log_probs):
             return state
-        search = self._search_of(state)
-        search.feed(self._emissions(log_probs))
-        return replace(
-            state,
-            heard=(*state.heard, log_probs),
-            steps=state.steps + len(log_probs),
-            search=search,
-        )
+        search = self._search.advance(log_probs.numpy(), state.search, state.bias)
+        return replace(state, steps=state.steps + len(log_probs), search=search)
 
-    def _search_of(self, state: BeamState) -> _Search:
-        """Return a search that has heard just what ``state`` has."""
-        if state.search is not None and state.search.steps == state.steps:
-            return state.search
-        search = _Search(self._options, self._lexicon, self._tokens.blank)
-        if state.heard:
-            search.feed(self._emissions(torch.cat(state.heard)))
-        return search
+    def _text(self, word: int, bias: Bias | None) -> str:
+        size = len(self._graph.text_ends)
+        if word < size or bias is None:
+            return self._graph.word(word)
+        return bias.added[word - size]
 
-    def _emissions(self, log_probs: Tensor) -> Tensor:
-        return self._lexicon.emissions(log_probs, self._config.lm_weight)
-
-    def _words(self, hypothesis: Any, state: BeamState) -> list[Word]:
-        """Read words off a path; each is noted at the timestep of its closing space."""
-        log_probs = torch.cat(state.heard)
-        found: list[Word] = []
-        letters: list[tuple[int, int]] = []
-        # The path has a place before the first timestep.
-        path = zip(hypothesis.tokens, hypothesis.words, strict=True)
-        for step, (token, entry) in enumerate(path, start=-1):
-            letter = self._lexicon.token_of(token)
-            if 0 <= step < state.steps and letter not in (None, self._tokens.blank):
-                letters.append((step, letter))
-            if entry >= 0:
-                for word, size in self._lexicon.words_of(entry):
-                    said, letters = _first(letters, size)
-                    if not said:
-                        continue
-                    posteriors = [float(log_probs[at, letter].exp()) for at, letter in said]
-                    found.append(
-                        Word(
-                            word,
-                            start=(state.before + said[0][0]) * self._step_seconds,
-                            end=(state.before + said[-1][0] + 1) * self._step_seconds,
-                            confidence=self._config.confidence(sum(posteriors) / len(posteriors)),
-                        )
-                    )
-                letters = []
-        return found
+    def _words(self, hits: Sequence[Hit], state: BeamState) -> list[Word]:
+        return [
+            Word(
+                self._text(hit.word, state.bias),
+                start=(state.before + hit.first_step) * self._step_seconds,
+                end=(state.before + hit.last_step + 1) * self._step_seconds,
+                confidence=self._config.confidence(hit.posterior),
+            )
+            for hit in hits
+        ]
 
 
 def _are_sure(words: Sequence[Word], least: float) -> bool:
     """Whether words have this mean confidence; those that noise resembles have little."""
     return sum(word.confidence for word in words) >= least * len(words)
-
-
-def _first(
-    letters: list[tuple[int, int]], size: int | None
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Split ``letters``, each with its timestep, behind the first ``size`` tokens; None: all.
-
-    A token lasts for as long as it follows itself in the next timestep, as CTC has it.
-    """
-    if size is None:
-        return letters, []
-    tokens = 0
-    for place, (step, letter) in enumerate(letters):
-        if not place or letters[place - 1] != (step - 1, letter):
-            tokens += 1
-        if tokens > size:
-            return letters[:place], letters[place:]
-    return letters, []
 
 
 def has_beam(folder: Path) -> bool:
@@ -376,8 +330,8 @@ def load_beam(
     nbest: int = 1,
 ) -> BeamDecoder:
     """Return the beam search of a model folder; raises ModelError if it has none that works."""
-    if find_spec("flashlight") is None:
-        raise BeamMissing(f"the beam search needs flashlight-text: {INSTALL}; or decode greedy")
+    if find_spec("numba") is None:
+        raise BeamMissing("the beam search needs Numba: pip install numba; or decode greedy")
     path = folder / SETTINGS
     try:
         config = BeamConfig.model_validate_json(path.read_bytes())
@@ -387,8 +341,19 @@ def load_beam(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ModelError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
-    lexicon = Lexicon(folder, tokens, hotwords)
+    graph = load_graph(folder)
+    if graph.tokens != tokens.symbols:
+        raise ModelError(
+            f"{folder / GRAPH}: its words are spelled in other tokens than the model's"
+        )
+    rules = read_rules(folder / RULES)
     reader = load_reader(folder) if config.reading_weight else None
     if config.reading_weight and not reader:
         raise ModelError(f"{folder / WEIGHTS}: missing, but {SETTINGS} has reading_weight for it")
-    return BeamDecoder(tokens, step_seconds, lexicon, config, nbest=nbest, reader=reader)
+    return BeamDecoder(
+        *(tokens, step_seconds, graph, config),
+        hotwords=hotwords,
+        rules=rules,
+        nbest=nbest,
+        reader=reader,
+    )

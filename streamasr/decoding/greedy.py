@@ -52,6 +52,10 @@ class GreedyDecoder:
         """Return the word that has begun and may still grow, if any."""
         return [self._word(state)] if state.text else []
 
+    def firm(self, state: GreedyState) -> int:  # noqa: ARG002
+        """Return 0: the word that has begun may still grow."""
+        return 0
+
     def finish(self, state: GreedyState) -> tuple[list[Word], GreedyState]:
         """Return the word that was still open, and the state after it."""
         words = self.partial(state)

@@ -1,7 +1,7 @@
 """The acoustic model and the folder it lives in."""
 
 from .acoustic import AcousticModel, ModelConfig, log_softmax_heads
-from .bundle import Bundle, load_bundle, save_bundle
+from .bundle import Bundle, load_bundle, read_spelling_tokens, save_bundle
 from .tokens import Tokens
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "Tokens",
     "load_bundle",
     "log_softmax_heads",
+    "read_spelling_tokens",
     "save_bundle",
 ]

@@ -22,7 +22,7 @@ from ..int8 import from_int8, to_int8
 from .acoustic import AcousticModel, ModelConfig
 from .tokens import SPACE, Tokens
 
-__all__ = ["Bundle", "BundleConfig", "load_bundle", "save_bundle"]
+__all__ = ["Bundle", "BundleConfig", "load_bundle", "read_spelling_tokens", "save_bundle"]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENS, PHONES = "tokens.txt", "phones.txt"
@@ -140,6 +140,16 @@ def _read_tokens(folder: Path, name: str, key: str, size: int) -> Tokens:
     if len(tokens) != size:
         raise ModelError(f"{folder / name}: {len(tokens)} tokens, but model.{key} is {size}")
     return tokens
+
+
+def read_spelling_tokens(folder: str | Path) -> Tokens:
+    """Return what a model folder's words are spelled in: its phones, or else its characters."""
+    folder = Path(folder)
+    name = PHONES if (folder / PHONES).is_file() else TOKENS
+    try:
+        return Tokens(tuple(_read(folder, name).decode().split()))
+    except (UnicodeDecodeError, ModelError) as error:
+        raise ModelError(f"{folder / name}: not a list of tokens: {error}") from error
 
 
 def _check_tensors(path: Path, tensors: dict[str, torch.Tensor], expected: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ def create_app(
 ) -> FastAPI:
     """Return the ASGI application; ``scheduling`` goes to ``Scheduler``.
 
-    It runs its own recognition thread from start-up to shutdown. On shutdown, or as soon as
+    It runs its own recognition threads from start-up to shutdown. On shutdown, or as soon as
     ``app.state.server.drain`` is called, open streams are told their last words.
     """
     settings = settings or ServeSettings()
@@ -47,9 +47,11 @@ def create_app(
         metrics = Metrics()
         scheduler = Scheduler(recognizer, metrics, max_streams=settings.max_streams, **scheduling)
         app.state.server = Server(scheduler, settings)
-        yield
-        app.state.server.drain()
-        await asyncio.to_thread(scheduler.close)
+        try:
+            yield
+        finally:  # also where a second signal ends it at once
+            app.state.server.drain()
+            await asyncio.to_thread(scheduler.close)
 
     app = FastAPI(
         title="streamasr",
@@ -75,10 +77,10 @@ def _add_operations(app: FastAPI) -> None:
 
     @app.get("/healthz", response_model=None)
     def healthz(request: Request) -> Response:
-        """Whether all of it works. What has died is replaced; if that takes long, start anew."""
+        """Whether the thread that runs the model works; if not, start the server anew."""
         server: Server = request.app.state.server
-        if not server.scheduler.whole:
-            return JSONResponse({"status": "a part of it has died and is not yet replaced"}, 503)
+        if not server.scheduler.alive:
+            return JSONResponse({"status": "recognition has stopped: start the server anew"}, 503)
         return JSONResponse({"status": "ok"})
 
     @app.get("/readyz", response_model=None)

@@ -1,8 +1,8 @@
 """Continuous batching of live streams: one pass through the model a tick, for all that have audio.
 
-A thread of its own takes a chunk from every stream that has one, hears them in one batched call,
-and hands each stream's log-posteriors to its decoder. A stream has at most one chunk on its way, so
-its order is kept, and one that sends faster than real time gets no more than its turn.
+A thread of its own takes a chunk from every stream that has one and hears them in one batched call;
+a pool of threads decodes their log-posteriors side by side. A stream has at most one chunk on its
+way, so its order is kept, and one that sends faster than real time gets no more than its turn.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
 import torch
 
+from ..cores import cores
 from ..errors import StreamasrError
 from ..events import Event
-from ..recognizer import Recognizer, StreamState
-from ..vad import VoiceDetector, VoiceState
-from .decoders import Decoders, InProcesses, InThread, Processes
-from .desk import Heard, Kind, Told
+from ..listening import Listening
+from ..recognizer import Recognizer
 from .metrics import Metrics
+from .sessions import Heard, Kind, LiveSession, RecordingSession, Session, Told
+from .warmup import warm_up
 
 __all__ = ["Failed", "Full", "Scheduler", "Source"]
 
@@ -50,8 +52,7 @@ class Source:
     tell: Callable[[list[Event]], None]
     ended: Callable[[BaseException | None], None]
     _scheduler: Scheduler
-    _stream: StreamState
-    _voice: VoiceState
+    _session: Session
     _waiting: deque[torch.Tensor] = field(default_factory=deque)
     _samples: int = 0
     _again: torch.Tensor | None = None
@@ -108,8 +109,10 @@ class Scheduler:
         max_streams: beyond them ``open`` raises Full.
         chunk_ms: audio of a stream in a pass; more where it has fallen behind.
         tick_seconds: passes begin no closer together, so that streams meet in them.
-        decoders: processes that decode; a thread of this one, if None.
+        decoders: threads that decode, one stream each at a time; one for each core if None.
         batched: whether a pass hears all streams at once; one after the other otherwise.
+
+    It is ready when it is made: what decodes has been compiled.
     """
 
     def __init__(
@@ -120,7 +123,7 @@ class Scheduler:
         max_streams: int = 64,
         chunk_ms: int = 80,
         tick_seconds: float = 0.04,
-        decoders: Processes | None = None,
+        decoders: int | None = None,
         batched: bool = True,
     ) -> None:
         self.recognizer = recognizer
@@ -131,21 +134,24 @@ class Scheduler:
         self._most = recognizer.chunk_samples(4 * chunk_ms)
         self._tick = tick_seconds
         self._batched = batched
-        self._detector = VoiceDetector()
+        self._listening = Listening(recognizer)
         self._ids = itertools.count()
         self._sources: dict[int, Source] = {}
         self._closed = False
-        self._decoders: Decoders = (
-            InProcesses(decoders, self._told) if decoders else InThread(recognizer, self._told)
+        warm_up(recognizer)
+        # Each decodes a stream of its own: more threads in it would only wait for each other.
+        self._decoders = ThreadPoolExecutor(
+            decoders or cores(), "decoder", initializer=torch.set_num_threads, initargs=(1,)
         )
+        self._threads = torch.get_num_threads()
         metrics.waiting_seconds.set_function(self._waiting_seconds)
         self._thread = threading.Thread(target=self._run, name="recognition", daemon=True)
         self._thread.start()
 
     @property
-    def whole(self) -> bool:
-        """Whether nothing of it has died."""
-        return self._decoders.whole and self._thread.is_alive()
+    def alive(self) -> bool:
+        """Whether the thread that runs the model does."""
+        return self._thread.is_alive()
 
     def open(
         self,
@@ -165,10 +171,11 @@ class Scheduler:
             if self._closed or len(self._sources) >= self.max_streams:
                 self.metrics.refused.inc()
                 raise Full(f"{self.max_streams} streams are open, and no more are allowed")
-            stream, voice = self.recognizer.initial_state(), self._detector.initial_state()
-            source = Source(next(self._ids), live, tell, ended, self, stream, voice)
+            session: Session = (
+                LiveSession(self._listening) if live else RecordingSession(self.recognizer)
+            )
+            source = Source(next(self._ids), live, tell, ended, self, session)
             self._sources[source.id] = source
-            self._decoders.open(source.id, live=live)
             self.metrics.streams.set(len(self._sources))
             return source
 
@@ -178,8 +185,7 @@ class Scheduler:
             source._gone = True
             source._waiting.clear()
             source._samples = 0
-            if self._sources.pop(source.id, None):
-                self._decoders.close(source.id)
+            self._sources.pop(source.id, None)
             self.metrics.streams.set(len(self._sources))
 
     def __len__(self) -> int:
@@ -192,14 +198,15 @@ class Scheduler:
         return waiting / self.recognizer.sample_rate
 
     def close(self) -> None:
-        """Stop after the current pass; streams that are still open are told nothing more."""
+        """Stop after the chunks in hand; streams that are still open are told nothing more."""
         with self.changed:
             self._closed = True
             self.changed.notify()
         self._thread.join()
-        self._decoders.shutdown()
+        self._decoders.shutdown(cancel_futures=True)
 
     def _run(self) -> None:
+        torch.set_num_threads(self._threads)  # each thread has its own number
         while True:
             with self.changed:
                 self.changed.wait_for(
@@ -233,10 +240,9 @@ class Scheduler:
         source._busy = True
         if source._again is not None:
             samples, source._again = source._again, None
-            source._stream = self.recognizer.initial_state()
             return _Turn(source, "again", samples)
         if not source._samples:
-            kind: Kind = "break" if source._break else "closing"
+            kind: Kind = "break" if source._break else "end"
             source._break = False
             return _Turn(source, kind, self.recognizer.closing_silence())
         taken: list[torch.Tensor] = []
@@ -255,63 +261,72 @@ class Scheduler:
         self.metrics.rows.observe(len(turns))
         for group in [turns] if self._batched else [[turn] for turn in turns]:
             try:
-                self._decoders.hear(self._hear(group))
+                for turn, heard in zip(group, self._hear(group), strict=True):
+                    self._decoders.submit(self._decode, turn.source, heard)
             except Exception:
-                log.exception("a pass failed")
+                log.exception("a pass through the model failed: its %d streams end", len(group))
                 for turn in group:
-                    self._told(Told(turn.source.id, [], last=True, failed=True))
+                    self._end(turn.source, Failed())
 
-    def _hear(self, turns: list[_Turn]) -> list[Heard]:
-        """Run both models over a chunk of each stream."""
-        sources = [turn.source for turn in turns]
+    def _hear(self, turns: Sequence[_Turn]) -> list[Heard]:
+        """Run the model over a chunk of each stream, and the voice detector over new live ones."""
         found = self.recognizer.log_probs_of(
-            [turn.samples for turn in turns], [source._stream for source in sources]
+            [turn.samples for turn in turns], [turn.source._session.stream for turn in turns]
         )
-        for turn, (_, stream) in zip(turns, found, strict=True):
-            turn.source._stream = stream
-            if turn.kind == "break":
-                turn.source._stream = self.recognizer.initial_state()
-                turn.source._voice = self._detector.initial_state()
+        heard = [
+            Heard(turn.kind, turn.samples, log_probs, stream)
+            for turn, (log_probs, stream) in zip(turns, found, strict=True)
+        ]
         new = [turn for turn in turns if turn.kind == "new"]
         self.metrics.audio_seconds.inc(
             sum(len(turn.samples) for turn in new) / self.recognizer.sample_rate
         )
-        live = [turn for turn in new if turn.source.live]
-        voices = self._detector.many(
-            [turn.samples for turn in live], [turn.source._voice for turn in live]
-        )
-        speech: dict[int, list[float]] = {}
-        for turn, (answers, voice) in zip(live, voices, strict=True):
-            speech[turn.source.id], turn.source._voice = answers, voice
-        return [
-            Heard(
-                turn.source.id,
-                turn.kind,
-                turn.samples.numpy(),
-                speech.get(turn.source.id, []),
-                log_probs.numpy(),
-            )
-            for turn, (log_probs, _) in zip(turns, found, strict=True)
+        live = [
+            (place, turn.source._session.voice)
+            for place, turn in enumerate(turns)
+            if turn.kind == "new" and isinstance(turn.source._session, LiveSession)
         ]
+        answers = self._listening.detector.many(
+            [turns[place].samples for place, _ in live], [voice for _, voice in live]
+        )
+        for (place, _), (speech, voice) in zip(live, answers, strict=True):
+            heard[place] = replace(heard[place], speech=speech, voice=voice)
+        return heard
 
-    def _told(self, told: Told) -> None:
-        """Pass on what a decoder says; on its thread."""
+    def _decode(self, source: Source, heard: Heard) -> None:
+        """Decode a chunk and pass on its events; on a decoder's thread.
+
+        What fails here ends this stream and nothing else.
+        """
+        if source._gone:
+            return
+        try:
+            with torch.inference_mode():
+                told = source._session.take(heard)
+            self._tell(source, told, last=heard.kind == "end")
+        except Exception:
+            log.exception("decoding failed: its stream ends")
+            self._end(source, Failed())
+
+    def _tell(self, source: Source, told: Told, *, last: bool) -> None:
         with self.changed:
-            source = self._sources.get(told.id)
-            if source is None:
+            if source._gone:
                 return
-            if not told.failed:
-                source.tell(told.events)
-            if not told.last:
-                source._busy = False
-                if told.again is not None:
-                    source._again = torch.from_numpy(told.again)
+            source.tell(told.events)
+            if not last:
+                source._busy, source._again = False, told.again
                 self.changed.notify()
                 return
-        self.forget(source)
-        if told.failed:
+        self._end(source, None)
+
+    def _end(self, source: Source, error: Failed | None) -> None:
+        with self.changed:
+            if source._gone:
+                return
+            self.forget(source)
+        if error:
             self.metrics.errors.labels("internal").inc()
-        source.ended(Failed() if told.failed else None)
+        source.ended(error)
 
 
 @dataclass(frozen=True, slots=True)

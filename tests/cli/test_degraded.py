@@ -104,7 +104,7 @@ def test_the_log_of_the_server_says_it(run, folder, monkeypatch):
     loggers = [logging.getLogger(name) for name in ("streamasr", "uvicorn")]
     before = [(logger, [*logger.handlers], logger.level) for logger in loggers]
     try:
-        done = run("serve", "--model", folder, "--decoders", "0", "--port", "0")
+        done = run("serve", "--model", folder, "--decoders", "1", "--port", "0")
     finally:
         for logger, handlers, level in before:
             logger.handlers, logger.level = handlers, level

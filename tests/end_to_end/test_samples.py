@@ -72,6 +72,6 @@ def test_the_samples_are_attributed(samples_folder: Path, name):
 def test_the_model_is_small_and_described():
     folder = Path(sys.modules[Recognizer.__module__].__file__ or "").parent / "pretrained" / "en"
     assert (folder / "model.safetensors").stat().st_size <= 20e6
-    assert sum(p.stat().st_size for p in folder.iterdir()) <= 40e6
+    assert sum(p.stat().st_size for p in folder.iterdir()) <= 90e6
     card = (folder / "MODEL_CARD.md").read_text()
     assert all(word in card for word in ("WER", "dev-accented", "hours", "updates", "licence"))

@@ -52,9 +52,16 @@ def test_a_stopped_server_tells_the_last_words(speech, live_text, sent, code):
         assert process.wait(timeout=15) == code
 
 
-def test_a_second_signal_stops_at_once(tiny_folder: Path):
-    """Processes that decode are not waited for."""
-    with started("--model", str(tiny_folder), "--decoders", "1") as (process, _):
+def test_a_second_signal_stops_at_once(tiny_folder: Path, speech):
+    """Whatever is still to be decoded."""
+    pcm = (speech * 32767).astype("<i2").tobytes()
+    with (
+        started("--model", str(tiny_folder), "--decoders", "1") as (process, address),
+        connect(address + "/v1/stream") as caller,
+    ):
+        caller.send(json.dumps({"type": "start"}))
+        for _ in range(3):
+            caller.send(5 * pcm)
         for _ in range(2):
             process.send_signal(signal.SIGINT)
             time.sleep(0.05)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import os
-import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,10 +20,8 @@ import soundfile
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from streamasr import Recognizer
 from streamasr.events import Event
 from streamasr.serving import ServeSettings
-from streamasr.serving.decoders import Processes
 from streamasr.serving.metrics import Metrics
 from streamasr.serving.scheduler import Scheduler
 from streamasr.serving.sockets import Server, send
@@ -65,18 +61,20 @@ def talking(server: Running, path: str, speech: np.ndarray) -> Iterator[ClientCo
         yield socket
 
 
-def test_when_a_decoder_dies_its_callers_are_told_and_another_takes_its_place(
-    tiny, tiny_folder, samples_folder, speech
+def test_when_a_search_fails_its_caller_is_told_and_the_others_go_on(
+    tiny, samples_folder, speech, monkeypatch, caplog
 ):
-    load = partial(Recognizer.from_pretrained, tiny_folder, device="cpu")
+    def fail(_heard: object) -> None:
+        raise MemoryError("none left")
+
+    expected = tiny.transcribe(samples_folder / "waiting.flac").text
     with (
-        running(tiny, decoders=Processes(1, load)) as server,
+        running(tiny) as server,
         ThreadPoolExecutor(2) as pool,
         openai.OpenAI(api_key="none", base_url=f"{server.http}/v1", max_retries=0) as client,
         talking(server, "/v1/stream", speech) as own,
         talking(server, "/", speech) as vosk,
     ):
-        expected = tiny.transcribe(samples_folder / "waiting.flac").text
         ask = partial(client.audio.transcriptions.create, model="any")
         long = np.tile(speech, 200)
         upload = pool.submit(ask, file=wav_of(long))
@@ -84,26 +82,41 @@ def test_when_a_decoder_dies_its_callers_are_told_and_another_takes_its_place(
         assert next(stream).type == "transcript.text.delta"
         while len(server.server.scheduler) < 4:
             time.sleep(0.01)
-        (worker,) = server.server.scheduler._decoders._workers  # type: ignore[attr-defined]
-        os.kill(worker._process.pid, signal.SIGKILL)
-        answer, code = last_words(own)
-        assert (answer["type"], code) == ("error", 1011)
-        assert "recognition failed" in answer["message"]
-        vosk.send(b"\0\0" * 1600)
-        answer, code = last_words(vosk)
-        assert code == 1011
-        assert "recognition failed" in answer["error"]
-        with pytest.raises(openai.InternalServerError, match="recognition failed"):
-            upload.result(timeout=10)
-        with pytest.raises(openai.APIError, match="recognition failed"):
-            list(stream)
+        victims = [*server.server.scheduler._sources.values()]
+        with talking(server, "/v1/stream", speech) as bystander:
+            for victim in victims:
+                monkeypatch.setattr(victim._session, "take", fail)
+            for caller in (own, vosk, bystander):
+                caller.send((speech[48_000:] * 32767).astype("<i2").tobytes())
+            answer, code = last_words(own)
+            assert (answer["type"], code) == ("error", 1011)
+            assert "recognition failed" in answer["message"]
+            answer, code = last_words(vosk)
+            assert code == 1011
+            assert "recognition failed" in answer["error"]
+            with pytest.raises(openai.InternalServerError, match="recognition failed"):
+                upload.result(timeout=10)
+            with pytest.raises(openai.APIError, match="recognition failed"):
+                list(stream)
+            bystander.send('{"type": "end"}')
+            assert last_words(bystander) == ({"type": "done"}, 1000)
         server.wait_until_empty()
-        assert httpx.get(server.http + "/healthz").status_code == 503
-        # It waits for the new process.
-        assert ask(file=wav_of(speech)).text == expected
         assert httpx.get(server.http + "/healthz").status_code == 200
+        assert ask(file=wav_of(speech)).text == expected
         found = httpx.get(server.http + "/metrics").text
         assert 'streamasr_errors_total{reason="internal"} 4.0' in found
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == [
+        "none left"
+    ] * 4
+
+
+def test_a_server_whose_model_has_stopped_says_so(tiny):
+    with running(tiny) as server:
+        assert httpx.get(server.http + "/healthz").status_code == 200
+        server.server.scheduler.close()
+        answer = httpx.get(server.http + "/healthz")
+        assert answer.status_code == 503
+        assert "start the server anew" in answer.json()["status"]
 
 
 def test_a_recording_whose_sender_has_left_is_heard_no_further(served, speech):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import pytest
 import torch
@@ -17,12 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamasr import Recognizer
-from streamasr.errors import StreamasrError
 from streamasr.events import Event
 from streamasr.listening import Listener
-from streamasr.serving.decoders import Processes
+from streamasr.model import Tokens
 from streamasr.serving.metrics import Metrics
-from streamasr.serving.scheduler import Full, Scheduler, Source
+from streamasr.serving.scheduler import Failed, Full, Scheduler, Source
+from streamasr.serving.sessions import Heard, Told
+
+from ..conftest import save_tiny, write_graph
+from ..decoding.models import arpa_of
 
 
 class Caller:
@@ -118,11 +119,11 @@ def talk(
     assert len(scheduler) == 0
 
 
-def test_processes_decode_as_a_thread_does(recognizer, speech):
+@pytest.mark.parametrize("decoders", [1, 3])
+def test_any_number_of_threads_finds_the_same(recognizer, speech, decoders):
     alone = Listener(recognizer)
     expected = finals_of([*alone.accept(speech), *alone.finish()])
-    load = partial(Recognizer.from_pretrained, decoder=recognizer.decoder, device="cpu")
-    with scheduling(recognizer, decoders=Processes(2, load), max_streams=5) as scheduler:
+    with scheduling(recognizer, decoders=decoders, max_streams=5) as scheduler:
         callers = [Caller(scheduler, live=number < 4) for number in range(5)]
         with pytest.raises(Full):
             Caller(scheduler)
@@ -139,63 +140,149 @@ def test_processes_decode_as_a_thread_does(recognizer, speech):
         assert whole == stream.finish().text
 
 
-def test_a_process_that_dies_takes_only_its_own_streams_along(tiny, tiny_folder, speech):
-    load = partial(Recognizer.from_pretrained, tiny_folder, device="cpu")
+def test_streams_are_decoded_side_by_side_and_each_in_order(tiny, speech, monkeypatch):
+    """Two streams meet in each chunk; neither is ever in two threads."""
+    meeting = threading.Barrier(2)
+    with scheduling(tiny, decoders=4) as scheduler:
+        callers = [Caller(scheduler) for _ in range(2)]
+        heard: list[list[torch.Tensor]] = [[], []]
+
+        def recorded(number: int, take: Callable[[Heard], Told]) -> Callable[[Heard], Told]:
+            alone = threading.Lock()
+
+            def decode(piece: Heard) -> Told:
+                assert alone.acquire(blocking=False), "two chunks of one stream at a time"
+                try:
+                    meeting.wait(10)
+                    if piece.kind == "new":
+                        heard[number].append(piece.samples)
+                    return take(piece)
+                finally:
+                    alone.release()
+
+            return decode
+
+        for number, caller in enumerate(callers):
+            session = caller.source._session
+            monkeypatch.setattr(session, "take", recorded(number, session.take))
+        # Put together, so that both are cut into the same chunks.
+        with scheduler.changed:
+            for caller in callers:
+                for at in range(0, len(speech), 7_000):
+                    caller.source.put(torch.tensor(speech[at : at + 7_000]))
+                caller.source.end()
+        for caller, pieces in zip(callers, heard, strict=True):
+            assert caller.over.wait(20)
+            assert caller.error is None
+            assert torch.equal(torch.cat(pieces), torch.tensor(speech))
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("where", ["decoding", "telling"])
+def test_a_stream_that_fails_takes_no_other_along(tiny, speech, monkeypatch, caplog, live, where):
+    def fail(*_arguments):
+        raise MemoryError("none left")
+
     alone = Listener(tiny)
     expected = finals_of([*alone.accept(speech), *alone.finish()])
-    with scheduling(tiny, decoders=Processes(2, load)) as scheduler:
-        callers = [Caller(scheduler) for _ in range(4)]
-        for caller in callers:
+    with scheduling(tiny, decoders=2) as scheduler:
+        victim = Caller(scheduler, live=live)
+        others = [Caller(scheduler) for _ in range(3)]
+        for caller in (victim, *others):
             caller.source.put(torch.tensor(speech[:20_000]))
-        assert scheduler.whole
-        victim = scheduler._decoders._workers[0]  # type: ignore[attr-defined]
-        assert victim.streams == {callers[0].source.id, callers[2].source.id}
-        os.kill(victim._process.pid, signal.SIGKILL)
-        for caller in callers[::2]:
-            assert caller.over.wait(10)
-            assert "recognition failed" in str(caller.error)
-        assert not scheduler.whole
-        newcomers = [Caller(scheduler)]
-        until = time.monotonic() + 30
-        while not scheduler.whole:
-            assert time.monotonic() < until, "no process took its place"
-            time.sleep(0.05)
-        newcomers.append(Caller(scheduler))
-        heir = scheduler._decoders._workers[0]  # type: ignore[attr-defined]
-        assert heir.streams == {newcomers[1].source.id}
-        for newcomer in newcomers:
-            newcomer.source.put(torch.tensor(speech[:20_000]))
-        for caller in (callers[1], callers[3], *newcomers):
+        while victim.source.busy or victim.source.waiting_samples >= scheduler.chunk_samples:
+            time.sleep(0.01)
+        target, name = (
+            (victim.source._session, "take") if where == "decoding" else (victim.source, "tell")
+        )
+        monkeypatch.setattr(target, name, fail)
+        for caller in (victim, *others):
             caller.source.put(torch.tensor(speech[20_000:]))
             caller.source.end()
+        assert victim.over.wait(10)
+        assert isinstance(victim.error, Failed)
+        for caller in others:
             assert caller.over.wait(20)
             assert caller.error is None
             assert caller.finals == expected
         assert len(scheduler) == 0
-        # Another process takes its place.
-        deadline = time.monotonic() + 60
-        while not scheduler.whole and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert scheduler.whole
-        later = [Caller(scheduler) for _ in range(2)]
-        fresh = scheduler._decoders._workers[0]  # type: ignore[attr-defined]
-        assert fresh is not victim
-        assert later[0].source.id in fresh.streams
-        for caller in later:
-            caller.source.put(torch.tensor(speech))
-            caller.source.end()
-            assert caller.over.wait(20)
-            assert caller.finals == expected
+        assert scheduler.alive
+        counted = scheduler.metrics.errors.labels("internal")._value.get()
+        assert counted == 1
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "none left" in str(record.exc_info[1])
 
 
-def test_a_process_that_cannot_start_is_an_error(tiny, tmp_path):
-    load = partial(Recognizer.from_pretrained, tmp_path / "nowhere")
-    with (
-        pytest.raises(StreamasrError, match="did not start"),
-        scheduling(tiny, decoders=Processes(2, load)),
-    ):
-        pass
-    assert multiprocessing.active_children() == []
+def test_closing_waits_for_what_is_being_decoded_and_begins_nothing_more(tiny, speech, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+    with scheduling(tiny, decoders=1) as scheduler:
+        callers = [Caller(scheduler) for _ in range(3)]
+        decoded = []
+        for caller in callers:
+
+            def wait(_heard: Heard, caller: Caller = caller) -> Told:
+                begun.set()
+                assert go_on.wait(10)
+                decoded.append(caller)
+                return Told([])
+
+            monkeypatch.setattr(caller.source._session, "take", wait)
+        # Put together, so that one pass hears all three.
+        with scheduler.changed:
+            for caller in callers:
+                caller.source.put(torch.tensor(speech[:5_000]))
+        assert begun.wait(10)
+        closing = threading.Thread(target=scheduler.close)
+        closing.start()
+        closing.join(0.2)
+        assert closing.is_alive()
+        go_on.set()
+        closing.join(10)
+        assert not closing.is_alive()
+        assert len(decoded) == 1
+        assert not scheduler.alive
+
+
+def test_what_decodes_is_compiled_before_the_first_caller(tmp_path):
+    """In a process of its own: in this one everything may be compiled already."""
+    grams = {(word,): (-1.0, -0.3) for word in ("<s>", "</s>", "<unk>", "a", "it", "that")}
+    arpa = arpa_of({**grams, ("a", "it"): (-0.5, 0.0)})
+    folder = save_tiny(tmp_path)
+    write_graph(folder, arpa, "a\nit\nthat\n", Tokens.characters())
+    (folder / "beam.json").write_text("{}")
+    code = """
+import sys, torch
+from streamasr import Recognizer
+from streamasr.decoding import kernel
+from streamasr.serving.metrics import Metrics
+from streamasr.serving.scheduler import Scheduler
+torch.manual_seed(1)
+def compiled():
+    functions = {n: f for n, f in vars(kernel).items() if hasattr(f, "signatures")}
+    return {name: sorted(map(str, f.signatures)) for name, f in functions.items()}
+recognizer = Recognizer.from_pretrained(sys.argv[1], decoder="beam", hotwords=sys.argv[2:])
+assert not any(compiled().values())
+Scheduler(recognizer, Metrics()).close()
+ready = compiled()
+assert all(ready[name] for name in ("advance", "compact", "summarise", "lm_score")), ready
+state = recognizer.initial_state()
+shown = []
+for chunk in torch.randn(70, recognizer.config.model.output_size).log_softmax(1).split(7):
+    _, state = recognizer.decode(chunk, state)
+    shown += recognizer.partial(state)
+words, _ = recognizer.close(state)
+assert shown and words
+assert compiled() == ready
+"""
+    for hotwords in ((), ("tia",)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(folder), *hotwords],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_pass_that_fails_ends_its_streams_and_no_others(tiny, scheduler, speech, monkeypatch):

@@ -92,7 +92,9 @@ denominator_from = 120
         assert [phones.symbols[k] for k in labels.phones(index)] == said
 
     write_lexicon(folder / "lexicon.txt", words)
-    (folder / "lm.bin").write_text(language_model(words))
+    (tmp_path / "lm.arpa").write_text(language_model(words))
+    command = [sys.executable, "-m", "streamasr.decoding.graph", tmp_path / "lm.arpa"]
+    subprocess.run([*command, folder / "lexicon.txt", folder], check=True)
     dev, trials = read_manifest(tone_data / "dev.tsv"), []
     values = {"lm_weight": [0.5, 1.0], "word_score": [-1.0, 1.0]}
     best = tune(folder, dev, values, report=trials.append)

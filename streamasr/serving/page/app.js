@@ -28,7 +28,7 @@ function addFinal(event) {
 }
 
 function takeEvent(event) {
-  if (event.type === "partial") transcript.showPartial(event.text);
+  if (event.type === "partial") transcript.showPartial(event);
   if (event.type === "final") addFinal(event);
   if (event.type === "error") say(event.message, true);
   // A final waits for the silence that ends it; how quick the words are, partials tell.

@@ -14,15 +14,11 @@ export class Transcript {
     this.partial = partial;
     this.frame = frame;
     this.segments = [];
-    this.words = [];
   }
 
-  // Words that were the same in two updates are firm; the tail may still change.
-  showPartial(text) {
+  // The first `firm` words can no longer change; those behind them are paler.
+  showPartial({ text, firm }) {
     const words = text.split(" ").filter(Boolean);
-    let firm = 0;
-    while (firm < words.length && words[firm] === this.words[firm]) firm++;
-    this.words = words;
     const open = document.createElement("span");
     open.className = "open";
     open.textContent = words.slice(firm).join(" ");
@@ -31,7 +27,6 @@ export class Transcript {
   }
 
   addFinal({ text, start, end }) {
-    this.words = [];
     this.partial.replaceChildren();
     if (!text) return;
     this.segments.push({ text, start, end });
@@ -56,7 +51,6 @@ export class Transcript {
 
   clear() {
     this.segments = [];
-    this.words = [];
     this.finals.replaceChildren();
     this.partial.replaceChildren();
   }

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr import ModelError
-from streamasr.decoding import BeamConfig, BeamDecoder, Hotword, Lexicon, load_beam
+from streamasr.decoding import BeamConfig, BeamDecoder, Hotword, load_beam
+from streamasr.decoding.graph import GRAPH, load_graph
 from streamasr.decoding.hotwords import RARE
 from streamasr.language import (
     LanguageModel,
@@ -23,9 +24,9 @@ from streamasr.language import (
 )
 from streamasr.model import Tokens
 
+from ..conftest import write_graph
 from .test_beam import ARPA, PHONES, STEP, decode, phone_folder, spoken
 
-pytest.importorskip("flashlight", reason="flashlight-text has no build for this Python")
 __all__ = ["phone_folder"]
 
 CONFIG = BeamConfig(reading_weight=1.0)
@@ -60,7 +61,7 @@ class Fond:
 
 @pytest.fixture
 def decoder(phone_folder) -> BeamDecoder:
-    return BeamDecoder(PHONES, STEP, Lexicon(phone_folder, PHONES), CONFIG, reader=Fond())
+    return BeamDecoder(PHONES, STEP, load_graph(phone_folder), CONFIG, reader=Fond())
 
 
 def said(decoder, phones: str) -> str:
@@ -79,15 +80,15 @@ def test_the_reader_chooses_and_remembers_the_segments_before(decoder, phone_fol
 
 
 def test_a_reader_without_weight_is_not_asked(phone_folder):
-    lexicon = Lexicon(phone_folder, PHONES)
-    decoder = BeamDecoder(PHONES, STEP, lexicon, BeamConfig(), reader=Fond())
+    graph = load_graph(phone_folder)
+    decoder = BeamDecoder(PHONES, STEP, graph, BeamConfig(), reader=Fond())
     assert said(decoder, "ay s iy") == "i see"
     assert decoder.initial_state().read is None
 
 
 def test_readings_come_in_the_readers_order(phone_folder):
-    lexicon = Lexicon(phone_folder, PHONES)
-    decoder = BeamDecoder(PHONES, STEP, lexicon, CONFIG, nbest=3, reader=Fond())
+    graph = load_graph(phone_folder)
+    decoder = BeamDecoder(PHONES, STEP, graph, CONFIG, nbest=3, reader=Fond())
     _, state = decoder(spoken("ay s iy"), decoder.initial_state())
     _, state = decoder.finish(state)
     found = decoder.alternatives(state)
@@ -97,19 +98,19 @@ def test_readings_come_in_the_readers_order(phone_folder):
 
 
 def test_only_the_best_readings_are_read(phone_folder):
-    lexicon = Lexicon(phone_folder, PHONES)
+    graph = load_graph(phone_folder)
     one = CONFIG.model_copy(update={"readings": 1})
-    decoder = BeamDecoder(PHONES, STEP, lexicon, one, reader=Fond())
+    decoder = BeamDecoder(PHONES, STEP, graph, one, reader=Fond())
     assert said(decoder, "ay s iy") == "i see"
 
 
 def test_the_search_weights_can_be_others_where_the_reader_counts(phone_folder):
     """The n-gram model knows "i see", by 1.7 powers of ten, the reader "i sea", by 8 nats."""
-    lexicon = Lexicon(phone_folder, PHONES)
+    graph = load_graph(phone_folder)
 
     def best(**settings):
         config = BeamConfig(lm_weight=2.0, word_score=0.5, reading_weight=0.1, **settings)
-        decoder = BeamDecoder(PHONES, STEP, lexicon, config, nbest=9, reader=Fond())
+        decoder = BeamDecoder(PHONES, STEP, graph, config, nbest=9, reader=Fond())
         _, state = decoder(spoken("ay s iy"), decoder.initial_state())
         return decoder.alternatives(decoder.finish(state)[1])
 
@@ -126,11 +127,13 @@ def test_a_hotword_is_at_least_a_rare_word(phone_folder):
         def score(self, texts, state):  # noqa: ARG002
             return [[-60.0 if word == "see" else -1.0 for word in text] for text in texts]
 
-    lexicon = Lexicon(phone_folder, PHONES, [Hotword("see", weight=20.0)])
-    decoder = BeamDecoder(PHONES, STEP, lexicon, CONFIG, reader=Strict())
+    graph = load_graph(phone_folder)
+    hotwords = [Hotword("see", weight=8.0)]
+    config = CONFIG.model_copy(update={"lm_weight": 2.0})
+    decoder = BeamDecoder(PHONES, STEP, graph, config, hotwords=hotwords, reader=Strict())
     assert -RARE * math.log(10) < 60
     assert said(decoder, "dh ah s iy") == "the see"
-    plain = BeamDecoder(PHONES, STEP, Lexicon(phone_folder, PHONES), CONFIG, reader=Strict())
+    plain = BeamDecoder(PHONES, STEP, graph, config, reader=Strict())
     assert said(plain, "dh ah s iy") == "the sea"
 
 
@@ -138,9 +141,8 @@ def test_a_hotword_is_at_least_a_rare_word(phone_folder):
 def read_folder(tmp_path_factory):
     """A model folder whose recurrent language model has random weights."""
     folder = tmp_path_factory.mktemp("read")
-    (folder / "lm.bin").write_text(ARPA, encoding="utf-8")
     lexicon = "i ay\nthe dh ah\nthe dh iy\nsee s iy\nsea s iy\ncats k ae t s\n"
-    (folder / "lexicon.txt").write_text(lexicon, encoding="utf-8")
+    write_graph(folder, ARPA, lexicon, PHONES)
     (folder / "beam.json").write_text(CONFIG.model_dump_json(), encoding="utf-8")
     torch.manual_seed(0)
     pieces = Pieces(["</s>", "▁i", "▁the", "▁s", "ee", "ea", "▁cat", "s"])
@@ -168,8 +170,7 @@ def test_any_chunking_gives_the_same_words(read_folder, phones, cuts, held):
 
 
 def test_a_model_that_is_asked_for_must_be_there(phone_folder, tmp_path):
-    for name in ("lm.bin", "lexicon.txt"):
-        (tmp_path / name).write_bytes((phone_folder / name).read_bytes())
+    (tmp_path / GRAPH).write_bytes((phone_folder / GRAPH).read_bytes())
     (tmp_path / "beam.json").write_text('{"reading_weight": 0.5}')
     with pytest.raises(ModelError, match=r"language\.safetensors: missing, but beam\.json has"):
         load_beam(tmp_path, Tokens.phones(), STEP)

@@ -1,0 +1,182 @@
+"""Hotwords of one stream: a small tree beside the lexicon's, and a bonus for whole phrases.
+
+Contextual biasing by shallow fusion (Williams et al. 2018; Aho and Corasick 1975 for the matching):
+each word of a phrase earns the phrase's weight, and gives it back where the phrase is broken off.
+The tree makes the search look ahead to the bonus, and has words that the lexicon lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model import Tokens
+from .arrays import frozen, tree_arrays
+from .graph import SearchGraph
+from .graph.tree import TreeWord, build_tree, most_candidates
+from .hotwords import RARE, Hotword
+from .letters import pronounce
+
+__all__ = ["NO_AUTOMATON", "Bias", "build_bias"]
+
+Spelling = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Bias:
+    """Hotwords as the search takes them. A value: streams may share one, and it can be pickled.
+
+    ``words`` are those of all phrases; ``added`` are the ones that the lexicon lacks, numbered
+    after its own. ``tree`` and ``skipped`` (a bit for each word of the lexicon that stands in the
+    tree) are ``tree_arrays``; ``automaton`` has arcs (state and word), weights and next states,
+    and each state's pending bonus and the state to go on from where no arc fits.
+    """
+
+    words: frozenset[str]
+    added: tuple[str, ...]
+    tree: tuple[NDArray[Any], ...]
+    skipped: NDArray[np.uint8]
+    automaton: tuple[NDArray[Any], ...]
+    most_candidates: int
+
+    def pending(self, state: int) -> float:
+        """Return the bonus, a power of ten, that ends with nothing if no word follows."""
+        return float(self.automaton[3][state])
+
+
+NO_AUTOMATON: tuple[NDArray[Any], ...] = (
+    *(frozen(np.zeros(0, dtype)) for dtype in (np.int64, np.float32, np.int32)),
+    *(frozen(np.zeros(1, dtype)) for dtype in (np.float32, np.int32)),
+)
+
+
+def build_bias(
+    hotwords: Sequence[Hotword],
+    graph: SearchGraph,
+    tokens: Tokens,
+    rules: Mapping[str, tuple[str, ...]],
+) -> tuple[Bias | None, list[tuple[Hotword, str]]]:
+    """Return the bias of ``hotwords``, None if it is empty, and those unusable, with the reason.
+
+    Words outside of the lexicon are pronounced by ``rules``, as ``letters.read_rules`` gives them.
+    """
+    spellings: dict[str, list[Spelling]] = {}
+    usable: list[tuple[tuple[str, ...], float]] = []
+    unusable = []
+    for hotword in hotwords:
+        words = hotword.words
+        if reason := _spell(words, hotword.phones, spellings, graph, tokens, rules):
+            unusable.append((hotword, reason))
+        else:
+            usable.append((words, hotword.weight))
+    if not usable:
+        return None, unusable
+    names = [*spellings]
+    added = [name for name in names if name not in graph.index]
+    numbers = {name: len(graph.text_ends) + k for k, name in enumerate(added)}
+    places = np.array([graph.index.get(name, numbers.get(name, 0)) for name in names], np.int32)
+    weight = dict.fromkeys(names, -np.inf)
+    for words, value in usable:
+        for name in words:
+            weight[name] = max(weight[name], value)
+    bonus = np.array([weight[name] for name in names], np.float32)
+    lexicon = places < len(graph.text_ends)
+    lm_words = np.full(len(names), graph.unknown, np.int32)
+    lm_words[lexicon] = graph.lm_words[places[lexicon]]
+    ahead = np.maximum(graph.start_scores[lm_words], np.float32(RARE)) + bonus
+    best = np.maximum(graph.best_scores[lm_words], np.float32(RARE)) + bonus
+    flat = [(k, tokens) for k, name in enumerate(names) for tokens in spellings[name]]
+    tree = build_tree(flat, lm_words, ahead, best, homophones=len(flat))
+    tree.words[:, TreeWord.WORD] = places[tree.words[:, TreeWord.WORD]]
+    skipped = np.zeros(len(graph.text_ends) // 8 + 1, np.uint8)
+    hot = places[lexicon]
+    np.bitwise_or.at(skipped, hot >> 3, np.left_shift(1, hot & 7).astype(np.uint8))
+    number = dict(zip(names, places.tolist(), strict=True))
+    phrases = [([number[name] for name in words], value) for words, value in usable]
+    return (
+        Bias(
+            frozenset(names),
+            tuple(added),
+            tree_arrays(tree, np.zeros(1, np.uint8)),
+            frozen(skipped),
+            _automaton(phrases),
+            most_candidates(tree),
+        ),
+        unusable,
+    )
+
+
+def _spell(
+    words: tuple[str, ...],
+    phones: tuple[str, ...],
+    spellings: dict[str, list[Spelling]],
+    graph: SearchGraph,
+    tokens: Tokens,
+    rules: Mapping[str, tuple[str, ...]],
+) -> str | None:
+    """Enter how a phrase's words are spelled; return why it cannot be used, if so."""
+    if not words:
+        return "it has no letters a to z"
+    found = {name: spellings.get(name) or graph.spellings(name) for name in words}
+    for name, known in found.items():
+        if phones and len(words) == 1:
+            known.append(tuple(tokens.encode(phones)))
+        elif not known and tokens.space is not None:
+            known.append((*tokens.encode(name), tokens.space))
+        elif not known:
+            ruled = pronounce(name.replace("'", ""), rules)
+            if not ruled:
+                return f"no pronunciation of {name!r} is known; add one behind a second tab"
+            known.append(tuple(tokens.encode(ruled)))
+    spellings.update((name, list(dict.fromkeys(known))) for name, known in found.items())
+    return None
+
+
+def _automaton(phrases: Iterable[tuple[list[int], float]]) -> tuple[NDArray[Any], ...]:
+    """Return the arrays of the automaton that finds phrases, each a list of words and a weight."""
+    arcs: list[dict[int, int]] = [{}]
+    weights, ends, parent = [0.0], [True], [(0, 0)]
+    for words, weight in phrases:
+        state = 0
+        for word in words:
+            following = arcs[state].get(word)
+            if following is None:
+                following = arcs[state][word] = len(arcs)
+                arcs.append({})
+                weights.append(weight)
+                ends.append(False)
+                parent.append((state, word))
+            weights[following] = max(weights[following], weight)
+            state = following
+        ends[state] = True
+    pending, fails, depth = [0.0] * len(arcs), [0] * len(arcs), [0] * len(arcs)
+    # Parents were made before their children.
+    for state in range(1, len(arcs)):
+        before, _ = parent[state]
+        depth[state] = depth[before] + 1
+        pending[state] = 0.0 if ends[state] else pending[before] + weights[state]
+    for state in sorted(range(1, len(arcs)), key=depth.__getitem__):
+        before, word = parent[state]
+        while before:
+            before = fails[before]
+            if word in arcs[before]:
+                fails[state] = arcs[before][word]
+                break
+    flat = sorted(
+        (state << 32 | word, weights[following], following)
+        for state, row in enumerate(arcs)
+        for word, following in row.items()
+    )
+    keys, gains, targets = zip(*flat, strict=True)
+    arrays: tuple[NDArray[Any], ...] = (
+        np.array(keys, np.int64),
+        np.array(gains, np.float32),
+        np.array(targets, np.int32),
+        np.array(pending, np.float32),
+        np.array(fails, np.int32),
+    )
+    return tuple(map(frozen, arrays))

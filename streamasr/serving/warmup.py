@@ -1,0 +1,31 @@
+"""Compile what decodes before the first caller waits for it."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from ..recognizer import Recognizer
+
+__all__ = ["warm_up"]
+
+log = logging.getLogger("streamasr.serving")
+
+STEPS = 10
+
+
+@torch.inference_mode()
+def warm_up(recognizer: Recognizer) -> None:
+    """Decode a few timesteps: a partial, and the words at the end.
+
+    Numba compiles a function on its first call, which takes the beam search half a minute, unless
+    it finds it compiled in its cache.
+    """
+    if recognizer.decoder == "beam":
+        log.info("preparing the beam search; the first time on a machine, it is compiled")
+    # All tokens alike: silence would not be searched.
+    logits = torch.zeros(STEPS, recognizer.config.model.output_size)
+    _, state = recognizer.decode(logits.log_softmax(1), recognizer.initial_state())
+    recognizer.partial(state)
+    recognizer.close(state)
