@@ -2,11 +2,12 @@
 
     scripts/gpu_check
     scripts/gpu_check --only correctness,soak --soak 10000000
+    scripts/gpu_check --only search
 
 Correctness against float64 at real sizes, provoked failures, a soak beside cuDNN, the benchmark
-beside its baselines, and the latency of whole chunks. The results go to
-``benchmarks/results/<gpu>-<date>.json`` with commit and versions, with a plot beside it. Exit
-code 1 if anything was wrong.
+beside its baselines, the latency of whole chunks, and the beam search beside the CPU's. The
+results go to ``benchmarks/results/<gpu>-<date>.json`` with commit and versions, with a plot beside
+it. Exit code 1 if anything was wrong.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import torch
 
 from . import correctness, soak
 
-PARTS = ["correctness", "soak", "benchmark", "chunks"]
+PARTS = ["correctness", "soak", "benchmark", "chunks", "search"]
 RESULTS = Path(__file__).parents[1] / "results"
 
 
@@ -119,6 +120,8 @@ def main() -> None:
         results["benchmark"] = attempt("benchmark", lambda: benchmark(options.seconds, picture))
     if "chunks" in options.only:
         results["whole_chunks"] = attempt("whole chunks", _whole_chunks)
+    if "search" in options.only:
+        results["search"] = attempt("beam search", _search)
     path = stem.with_suffix(".json")
     if path.exists():  # parts of the same day and commit add up
         before = json.loads(path.read_text())
@@ -135,7 +138,7 @@ def _environment() -> dict[str, Any]:
     try:
         from streamasr.profiling.environment import environment
     except ModuleNotFoundError as error:
-        say(f"{error}: benchmark and chunks need streamasr's dependencies (pip install .)")
+        say(f"{error}: benchmark, chunks and search need streamasr's dependencies (pip install .)")
         versions = {"torch": torch.__version__, "python": sys.version.split()[0]}
         return {"device": torch.cuda.get_device_name(), "versions": versions, "commit": None}
     return environment()
@@ -145,6 +148,17 @@ def _whole_chunks() -> dict[str, Any]:
     from .chunk import whole_chunks
 
     return whole_chunks(rounds=2)
+
+
+def _search() -> dict[str, Any]:
+    from .search import Problem, search
+
+    found = search(Problem(), correctness.GPU)
+    _all_ok(found["parts"])
+    for row in found["rows"]:
+        say(f"      {json.dumps(row)}")
+    say(f"      one core of the CPU: {json.dumps(found['cpu'])}")
+    return found
 
 
 def _all_ok(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
