@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from streamasr.decoding.search import Search
 
 PHONES = 40
-STEP_SECONDS = 0.04  # of the shipped model
+STEP_SECONDS = 0.03  # of the shipped model
 # Both searches leave out small parts of sums, not the same ones.
 TOLERANCE = 2e-3
 
@@ -50,7 +50,7 @@ class Problem:
 def search(problem: Problem, device: torch.device) -> dict[str, Any]:
     """Run all of it; ``ok`` unless the words or their scores differ, or a graph's bits.
 
-    Seconds are measured on a CUDA device only: the interpreter's say nothing.
+    On another device than a GPU, under the interpreter, there is no graph and nothing is timed.
     """
     from streamasr.decoding.gpu import GpuSearch
     from streamasr.decoding.search import Search
@@ -61,9 +61,12 @@ def search(problem: Problem, device: torch.device) -> dict[str, Any]:
         Search(graph, **problem.limits),
     )
     log_probs = np.stack([posteriors(problem, spelled, seed) for seed in range(8)])
-    parts = {"correctness": compare(ours, cpu, log_probs), "cuda_graph": capture(ours, log_probs)}
+    on_gpu = device.type == "cuda"
+    parts = {"correctness": compare(ours, cpu, log_probs)}
+    if on_gpu:
+        parts["cuda_graph"] = capture(ours, log_probs)
     found = {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "interpreter",
+        "device": torch.cuda.get_device_name(device) if on_gpu else "interpreter",
         "problem": asdict(problem),
         "table_bytes": ours.tables.bytes,
         "parts": parts,
@@ -71,7 +74,7 @@ def search(problem: Problem, device: torch.device) -> dict[str, Any]:
         "rows": [],
         "ok": all(part["ok"] for part in parts.values()),
     }
-    if device.type == "cuda":
+    if on_gpu:
         found["rows"] = [rate(ours, log_probs, streams) for streams in problem.streams]
     return found
 
@@ -153,8 +156,6 @@ def capture(ours: GpuSearch, log_probs: NDArray[np.float32]) -> dict[str, Any]:
     """Replay a captured timestep; its state must have the bits of the launches one by one."""
     from streamasr.decoding.gpu import CapturedStep
 
-    if ours.device.type != "cuda":
-        return {"said": "not captured: there is no GPU", "ok": True}
     moved = torch.from_numpy(log_probs).to(ours.device)
     launched, replayed = (ours.initial_state(len(moved)) for _ in range(2))
     ours.advance(moved, launched)

@@ -5,6 +5,7 @@ The interpreter takes its time for every timestep, however many streams and hypo
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -223,14 +224,29 @@ def test_more_streams_than_an_index_counts_are_refused(models):
         gpu_search(models[0], beam=1000, tokens=6).initial_state(10**6)
 
 
-def test_a_captured_step_belongs_to_its_state(models):
-    """The graph's own part is for a GPU; here: that another state is refused."""
-    search = gpu_search(models[0])
-    state = search.initial_state(1)
-    captured = CapturedStep.__new__(CapturedStep)
-    captured._state = state
+def test_capturing_changes_nothing_and_belongs_to_its_state(models, monkeypatch):
+    """Warming up hears nothing. What is captured and replayed is for a GPU: scripts/gpu_check."""
+
+    class Stream:
+        def __init__(self, device):
+            pass
+
+        def wait_stream(self, other):
+            pass
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "graph", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    search, log_probs = gpu_search(models[0]), posteriors(1, 6, 2)
+    state = heard(search, log_probs)
+    kept = state.clone()
+    captured = CapturedStep(search, state, len(TOKENS))
+    for stream in range(2):
+        assert_equal_states(search.host_state(state, stream), search.host_state(kept, stream))
     with pytest.raises(ValueError, match="another state"):
-        search.advance(posteriors(1, 1, 1), search.initial_state(1), captured=captured)
+        search.advance(log_probs[:, :1], kept, captured=captured)
 
 
 def test_a_timesteps_kernels_compile_for_an_h100():

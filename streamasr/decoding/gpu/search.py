@@ -1,7 +1,7 @@
 """The beam search of ``kernel.py`` for many streams at once, all of it on one device.
 
-A timestep is a fixed sequence of launches with fixed shapes: no number is read back, so a CUDA
-graph can hold it, and streams of one batch may be at different places.
+A timestep is a fixed sequence of launches with fixed shapes: no number is read back or copied from
+the host, so a CUDA graph can hold it, and streams of one batch may be at different places.
 
 1. Every hypothesis is expanded to all its transitions; the best one sets the threshold.
 2. Those above it, and the words that end in them, get places side by side by a prefix sum. Where
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..arrays import lm_arrays
 from ..graph import SearchGraph
+from ..graph.tree import Node
 from ..search import SearchState
 from .kernels import count_kernel, expand_kernel, merge_kernel, score_kernel
 from .state import DEAD, NOTHING, Entry, GpuState, Row, compact, host_state
@@ -131,7 +132,7 @@ class GpuSearch:
 
     def step(self, frame: Tensor, active: Tensor, state: GpuState) -> None:
         """Hear one timestep ``(B, V)`` in the streams that are ``active (B,)``."""
-        frame = frame.to(torch.float32).fmax(frame.new_tensor(_LOWEST)).contiguous()
+        frame = frame.to(torch.float32).nan_to_num(nan=_LOWEST).clamp(min=_LOWEST).contiguous()
         candidates = self._find_candidates(frame, state)
         self._keep(frame, active, state, *candidates)
 
@@ -219,7 +220,7 @@ class GpuSearch:
         alive = (scores > DEAD) & (scores >= best - self._threshold)
         # Of a full beam none of those without room could have been, but for what they add to sums.
         short = active & ~alive.all(1)
-        state.dropped += torch.where(short, too_many, 0)
+        state.dropped += too_many.masked_fill(~short, 0)
         parent, code, word, lm_state = rest.gather(2, place.expand(4, -1, -1))
         parent = parent.to(torch.int64)
         old = state.rows.gather(1, parent.unsqueeze(2).expand_as(state.rows))
@@ -231,7 +232,7 @@ class GpuSearch:
         pushed = torch.zeros_like(finished).scatter_reduce(1, parent, finished, "amax")
         room = state.arena.shape[1] - 1
         entry = state.sizes[:, None] + pushed.cumsum(1) - 1
-        entry = torch.where(pushed == 1, entry, room).clamp(max=room)
+        entry = entry.masked_fill(pushed == 0, room).clamp(max=room)
         columns = [Row.TRACE, Row.WORD, Row.START, Row.LAST, Row.POSTERIORS, Row.COUNT]
         entries = torch.stack([state.rows[..., column] for column in columns], 2)
         state.arena.scatter_(1, entry.unsqueeze(2).expand(-1, -1, len(Entry)), entries)
@@ -240,33 +241,33 @@ class GpuSearch:
         state.sizes.copy_(wanted.clamp(max=room))
         own = entry.gather(1, parent).to(torch.int32)
         new[..., Row.TRACE] = torch.where(finished == 1, own, old[..., Row.TRACE])
-        before = torch.where(begins, -1, old[..., Row.WORD])
+        before = old[..., Row.WORD].masked_fill(begins, -1)
         new[..., Row.WORD] = torch.where(word >= 0, word, before)
         self._time(frame, state, new, code, begins)
         keeps = active[:, None]
         state.rows.copy_(torch.where(keeps[:, :, None], new, state.rows))
-        relative = torch.where(alive, scores - best, NOTHING)
+        relative = (scores - best).masked_fill(~alive, NOTHING)
         state.scores.copy_(torch.where(keeps, relative, state.scores))
         state.hashes.copy_(torch.where(keeps, hashes.gather(1, place), state.hashes))
-        state.offsets += torch.where(active, best[:, 0], 0.0)
+        state.offsets += best[:, 0].masked_fill(~active, 0.0)
         state.steps += active
 
     def _time(
         self, frame: Tensor, state: GpuState, new: Tensor, code: Tensor, begins: Tensor
     ) -> None:
         """Update the timesteps and posteriors of the hypotheses' own words."""
-        node = torch.where(code >= 0, code >> 1, 0).to(torch.int64)
-        token = self.tables.nodes.view(-1, 8)[:, 7][node] & 255
+        node = (code >> 1).clamp(min=0).to(torch.int64)
+        token = self.tables.nodes[:, Node.TOKENS][node] & 255
         unit = torch.where(code >= 0, token, (-code) >> 1)
         sounds = (code & 1 == 0) & (unit != self._silence) & (unit > 0)
         counted = sounds | begins
         posterior = frame.gather(1, unit.to(torch.int64)).exp()
         before = new[..., Row.POSTERIORS].contiguous().view(torch.float32)
-        total = torch.where(begins, 0.0, before) + torch.where(counted, posterior, 0.0)
+        total = before.masked_fill(begins, 0.0) + posterior.masked_fill(~counted, 0.0)
         step = state.steps[:, None].expand_as(code)
         new[..., Row.START] = torch.where(begins, step, new[..., Row.START])
         new[..., Row.LAST] = torch.where(counted, step, new[..., Row.LAST])
-        count = torch.where(begins, 0, new[..., Row.COUNT]) + counted
+        count = new[..., Row.COUNT].masked_fill(begins, 0) + counted
         new[..., Row.COUNT], new[..., Row.POSTERIORS] = count, total.view(torch.int32)
 
 

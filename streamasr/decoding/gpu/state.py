@@ -129,29 +129,29 @@ def compact(state: GpuState) -> None:
     entries before a hypothesis' own.
     """
     room = state.arena.shape[1] - 1
-    state.arena[:, room, Entry.PARENT] = NO_TRACE
+    state.arena[:, room, Entry.PARENT].fill_(NO_TRACE)
     parents = _slots(state.arena[..., Entry.PARENT], room)
-    own = _slots(torch.where(state.scores > DEAD, state.rows[..., Row.TRACE], NO_TRACE), room)
+    own = _slots(state.rows[..., Row.TRACE].masked_fill(state.scores <= DEAD, NO_TRACE), room)
     reached = torch.zeros_like(parents).scatter(1, own, 1)
     jump = parents
     for _ in range(math.ceil(math.log2(room + 1))):
         reached = reached.scatter_reduce(1, jump, reached, "amax")
         jump = jump.gather(1, jump)
-    reached[:, room] = 0
+    reached[:, room].fill_(0)
     # A place for each entry: its new one, the last for those that go.
-    place = torch.where(reached == 1, reached.cumsum(1) - 1, room)
-    back = torch.where(place < room, place, NO_TRACE).to(torch.int32)
+    place = (reached.cumsum(1) - 1).masked_fill(reached == 0, room)
+    back = place.masked_fill(place == room, NO_TRACE).to(torch.int32)
     moved = state.arena.clone()
     moved[..., Entry.PARENT] = back.gather(1, parents)
     state.arena.scatter_(1, place.unsqueeze(2).expand_as(moved), moved)
-    state.arena[:, room, Entry.PARENT] = NO_TRACE
+    state.arena[:, room, Entry.PARENT].fill_(NO_TRACE)
     state.rows[..., Row.TRACE] = back.gather(1, own)
     state.sizes.copy_(reached.sum(1))
 
 
 def _slots(traces: Tensor, room: int) -> Tensor:
     """Return traces as indices of the arena: the last place stands for none."""
-    return torch.where(traces >= 0, traces, room).to(torch.int64)
+    return traces.masked_fill(traces < 0, room).to(torch.int64)
 
 
 def host_state(
