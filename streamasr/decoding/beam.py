@@ -73,7 +73,7 @@ class BeamConfig(BaseModel):
     partial_share: float = Field(
         0.9, gt=0, le=1, description="of probability, from which on a word is shown in partials"
     )
-    partial_seconds: float = Field(0.75, ge=0, description="after its end a word is shown anyway")
+    partial_seconds: float = Field(0.2, ge=0, description="after its end a word is shown anyway")
     least_partial_confidence: float = Field(
         0.0, ge=0, lt=1, description="the same while it lasts: its first words may be unsure alone"
     )
