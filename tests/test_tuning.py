@@ -1,4 +1,4 @@
-"""Confidence that means the share of words that are right."""
+"""Weights that make the fewest errors, and confidence that is the share of words right."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr.decoding import BeamConfig
+from streamasr.decoding.beam import Candidate, Weights
+from streamasr.decoding.search import Hit
+from streamasr.scoring import count_errors
 from streamasr.transcript import Word
-from streamasr.tuning import calibrated
+from streamasr.tuning import bootstrap_interval, calibrated
+from streamasr.tuning.hypotheses import HypothesisPool, merged
+from streamasr.tuning.random_search import random_search
 
 
 def heard(rng: np.random.Generator, count: int, slope: float, offset: float):
@@ -68,3 +73,81 @@ def test_confidence_keeps_the_order_of_posteriors(a, b):
     low, high = sorted((a, b))
     assert 0 < config.confidence(low) <= config.confidence(high) < 1
     assert BeamConfig().confidence(a) == pytest.approx(a, abs=2e-6)
+
+
+def candidate(text: str, acoustic: float, lm: float = 0.0, reader: float = 0.0) -> Candidate:
+    words = tuple(text.split())
+    hits = tuple(Hit(0, k, k, 0.9) for k in range(len(words)))
+    return Candidate(words, hits, acoustic, lm, reader)
+
+
+def plain_errors(references, decoded, weights: Weights) -> list[int]:
+    """Choose and count one by one."""
+    found = []
+    for reference, segments in zip(references, decoded, strict=True):
+        best = [max(s, key=lambda c: c.score(weights)).text for s in segments if s]
+        counts = count_errors([reference], [" ".join(word for text in best for word in text)])
+        found.append(counts.substitutions + counts.deletions + counts.insertions)
+    return found
+
+
+texts = st.lists(st.sampled_from(["a", "b", "c"]), max_size=3).map(" ".join)
+scores = st.floats(-9, 9)
+segments = st.lists(
+    st.lists(st.builds(candidate, texts, scores, scores, scores), max_size=4), max_size=3
+)
+
+
+@given(st.lists(st.tuples(texts, segments), min_size=1, max_size=4), scores, scores, scores)
+def test_a_pool_chooses_as_the_decoder_does(recordings, lm, word, reader):
+    references, decoded = [r for r, _ in recordings], [s for _, s in recordings]
+    weights = Weights(lm, word, reader)
+    pool = HypothesisPool(references, BeamConfig(), decoded)
+    assert pool.errors(weights).tolist() == plain_errors(references, decoded, weights)
+
+
+def test_a_segment_of_unsure_words_is_noise_in_a_pool_too():
+    config = BeamConfig(least_confidence=0.95)
+    pool = HypothesisPool(["a"], config, [[[candidate("a", 0.0)]]])
+    assert pool.errors(Weights(1.0, 0.0)).tolist() == [1]
+
+
+def test_hypotheses_of_several_searches_come_once():
+    first, second = candidate("a b", -2.0), candidate("a b", -1.0)
+    other = candidate("a", -3.0)
+    assert merged([[[first]], [[other, second]]]) == [[second, other]]
+
+
+def test_random_search_finds_the_weights_of_a_mixture():
+    """Words that one model knows and words that another knows: only a balance finds both."""
+    rng = np.random.default_rng(0)
+    decoded, references = [], []
+    for _ in range(300):
+        right, noise = rng.normal(0, 1), rng.normal(0, 3)
+        decoded.append([[candidate("yes", noise + right, -noise / 2), candidate("no", 0.0)]])
+        references.append("yes" if right > 0 else "no")
+    pool = HypothesisPool(references, BeamConfig(), decoded)
+
+    def errors(weights):
+        return int(pool.errors(weights).sum())
+
+    start = Weights(1.2, 0.0)
+    best = random_search(errors, start, 400)
+    assert errors(best) < 0.2 * errors(start)
+    assert best.lm == pytest.approx(2.0, abs=0.2)
+    assert best.reader == 0
+    assert random_search(errors, start, 400) == best
+
+
+def test_the_interval_of_a_change_knows_that_speakers_differ():
+    speakers = [f"s{k // 50}" for k in range(500)]
+    words = np.full(500, 10)
+    # One error fewer in each utterance of half of the speakers: in all of them, or none.
+    change = np.array([-(k // 50 % 2) for k in range(500)])
+    low, high = bootstrap_interval(change, words, speakers)
+    assert -0.085 < low < -0.07
+    assert -0.03 < high < -0.015
+    # The same changes, were each utterance another speaker's, are far less a matter of chance.
+    narrow_low, narrow_high = bootstrap_interval(change, words, [str(k) for k in range(500)])
+    assert narrow_high - narrow_low < 0.3 * (high - low)
+    assert bootstrap_interval(np.zeros(500), words, speakers) == (0.0, 0.0)

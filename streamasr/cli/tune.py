@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import StreamasrError
 from . import console
 from .checks import check_recognizer, check_recordings
 
@@ -18,15 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["tune"]
 
-
-def _numbers(text: str) -> list[float]:
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if not values or not all(map(math.isfinite, values)):
-        raise StreamasrError(f"{text!r} is no list of numbers such as 1,1.5,2")
-    return values
+_SHOWN = ("lm_weight", "word_score")
+_SHOWN_OF_READER = ("reading_weight", "reading_lm_weight", "reading_word_score")
 
 
 def tune(
@@ -34,61 +24,53 @@ def tune(
         Path, typer.Argument(metavar="MANIFEST", help="Recordings to choose on: not the test set.")
     ],
     model: Annotated[Path, typer.Option("--model", metavar="DIR", help="Model folder to change.")],
-    lm_weights: Annotated[
-        str, typer.Option("--lm-weights", metavar="LIST", help="Language model weights to try.")
-    ] = "1,1.5,2,2.5",
-    word_scores: Annotated[
-        str, typer.Option("--word-scores", metavar="LIST", help="Scores per word to try.")
-    ] = "0,1,2",
-    reading_weights: Annotated[
-        str,
-        typer.Option(
-            "--reading-weights", metavar="LIST", help="Recurrent language model weights to try."
-        ),
-    ] = "",
-    reading_lm_weights: Annotated[
-        str,
-        typer.Option(
-            "--reading-lm-weights", metavar="LIST", help="The other model's weights beside it."
-        ),
-    ] = "",
-    reading_word_scores: Annotated[
-        str,
-        typer.Option("--reading-word-scores", metavar="LIST", help="Scores per word beside it."),
-    ] = "",
+    searches: Annotated[
+        int, typer.Option("--searches", min=1, help="Weights of the search to decode with.")
+    ] = 5,
+    trials: Annotated[
+        int, typer.Option("--trials", min=1, help="Weights to try on what they found.")
+    ] = 3000,
+    readings: Annotated[
+        int, typer.Option("--readings", min=2, help="Hypotheses to keep of each segment.")
+    ] = 60,
     every: Annotated[
         int, typer.Option("--every", min=1, metavar="N", help="Take each N-th recording only.")
     ] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Of all that is random.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Choose the beam search weights with the fewest word errors and calibrate confidence."""
     from ..manifest import read_manifest
     from ..tuning import tune as run
 
-    lists = {
-        "lm_weight": lm_weights,
-        "word_score": word_scores,
-        "reading_weight": reading_weights,
-        "reading_lm_weight": reading_lm_weights,
-        "reading_word_score": reading_word_scores,
-    }
-    values = {name: _numbers(text) for name, text in lists.items() if text}
     check_recognizer(model)
     utterances = read_manifest(manifest)[::every]
     check_recordings(utterances)
     with console.progress_bar(quiet=quiet) as bar:
-        trials = math.prod(len(tried) for tried in values.values())
-        task = bar.add_task("tuning", total=trials, rate="")
+        task = bar.add_task("posteriors", total=None, rate="")
 
-        def report(trial: Trial) -> None:
-            bar.update(task, advance=1, rate=f"WER {100 * trial.counts.wer:.2f} %")
-            print(_line(trial, values))
+        def report(stage: str, done: int, total: int) -> None:
+            bar.update(task, description=stage, completed=done, total=total)
 
-        best = run(model, utterances, values, report=report)
-    console.note(f"stored in {model / 'beam.json'}: {_line(best, values)}")
+        found = run(
+            model,
+            utterances,
+            searches=searches,
+            trials=trials,
+            readings=readings,
+            seed=seed,
+            report=report,
+        )
+    print(f"before  {_line(found.before)}")
+    print(f"after   {_line(found.after)}")
+    low, high = (100 * bound for bound in found.interval)
+    print(f"change  {low:+.2f} to {high:+.2f} points of WER (95 %, bootstrap over speakers)")
+    console.note(f"stored in {model / 'beam.json'}")
 
 
-def _line(trial: Trial, names: Iterable[str]) -> str:
-    settings = "  ".join(f"{name} {getattr(trial.config, name):g}" for name in names)
+def _line(trial: Trial) -> str:
+    names = _SHOWN + (_SHOWN_OF_READER if trial.config.reading_weight else ())
+    values = {name: getattr(trial.config, name) for name in names}
+    settings = "  ".join(f"{name} {v:g}" for name, v in values.items() if v is not None)
     counts = trial.counts
     return f"{settings}  WER {100 * counts.wer:.2f} %  CER {100 * counts.cer:.2f} %"

@@ -29,13 +29,15 @@ from .bias import Bias, build_bias
 from .graph import GRAPH, SearchGraph, load_graph
 from .hotwords import RARE, Hotword
 from .letters import RULES, read_rules
-from .search import Hit, Reading, Search, SearchState
+from .search import Hit, Search, SearchState
 
 __all__ = [
     "BeamConfig",
     "BeamDecoder",
     "BeamMissing",
     "BeamState",
+    "Candidate",
+    "Weights",
     "has_beam",
     "load_beam",
 ]
@@ -78,6 +80,18 @@ class BeamConfig(BaseModel):
         0.0, ge=0, lt=1, description="the same while it lasts: its first words may be unsure alone"
     )
 
+    @property
+    def rescoring(self) -> Weights:
+        """The weights beside the recurrent language model, where it has a say."""
+        if not self.reading_weight:
+            return Weights(self.lm_weight, self.word_score)
+        lm, word = self.reading_lm_weight, self.reading_word_score
+        return Weights(
+            self.lm_weight if lm is None else lm,
+            self.word_score if word is None else word,
+            self.reading_weight,
+        )
+
     def confidence(self, posterior: float) -> float:
         """Return how likely a word is right whose tokens have this mean posterior (Platt 1999)."""
         odds = math.log(max(posterior, 1e-6)) - math.log(max(1 - posterior, 1e-6))
@@ -85,12 +99,33 @@ class BeamConfig(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    """The words of a segment as they may have been, with the score of all models."""
+class Weights:
+    """What each model's score counts for in the choice among a segment's hypotheses."""
 
-    score: float
+    lm: float
+    word: float
+    reader: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A hypothesis for a segment, with each model's score of it, unweighted.
+
+    ``acoustic`` is natural and holds what hotwords add, ``lm`` the n-gram model's power of ten,
+    ``reader`` the recurrent model's log-probability in nats, ``read`` its state after the text.
+    """
+
     text: tuple[str, ...]
-    reading: Reading
+    hits: tuple[Hit, ...]
+    acoustic: float
+    lm: float
+    reader: float = 0.0
+    read: ReadState | None = None
+
+    def score(self, weights: Weights) -> float:
+        """Return the log-linear combination of all scores."""
+        models = weights.lm * self.lm + weights.reader * self.reader
+        return self.acoustic + models + weights.word * len(self.text)
 
 
 @dataclass(frozen=True)
@@ -215,8 +250,8 @@ class BeamDecoder:
                 end = np.full((1, len(self._tokens)), NEVER, np.float32)
                 end[0, [self._tokens.blank, self._tokens.space]] = math.log(0.5)
                 search = self._search.advance(end, search, state.bias)
-            candidates = self._candidates(search, state)
-            words = self._words(candidates[0].reading.hits, state) if candidates else []
+            candidates = self.candidates(search, state)
+            words = self._words(candidates[0].hits, state) if candidates else []
             if _are_sure(words, self._config.least_confidence):
                 state = self._remember(candidates, state)
             else:
@@ -229,45 +264,30 @@ class BeamDecoder:
             bias=state.bias,
         )
 
-    def _candidates(self, search: SearchState, state: BeamState) -> list[_Candidate]:
-        """Return what a segment may have been, the best first, each text once."""
-        candidates: dict[tuple[str, ...], _Candidate] = {}
-        most = max(self._nbest, self._config.readings if self._reader else 1)
+    def candidates(self, search: SearchState, state: BeamState) -> list[Candidate]:
+        """Return the hypotheses for a segment that ends here, the best first, each text once."""
+        config, found = self._config, dict[tuple[str, ...], Candidate]()
+        most = max(self._nbest, config.readings if self._reader else 1)
         for reading in self._search.readings(search, most, state.bias):
             text = tuple(self._text(hit.word, state.bias) for hit in reading.hits)
-            candidates.setdefault(text, _Candidate(reading.score, text, reading))
+            known = config.lm_weight * reading.lm_score + config.word_score * len(text)
+            candidate = Candidate(text, reading.hits, reading.score - known, reading.lm_score)
+            found.setdefault(text, candidate)
+        candidates = [*found.values()]
         if self._reader is None or state.read is None:
-            return [*candidates.values()]
-        scores = self._reader.score([*candidates], state.read)
+            return candidates
+        scores, reads = self._reader.score([*found], state.read)
+        hot = state.bias.words if state.bias else frozenset()
         judged = [
-            replace(candidate, score=self._rescored(candidate, own, state.bias))
-            for candidate, own in zip(candidates.values(), scores, strict=True)
+            replace(candidate, reader=_reader_score(candidate.text, own, hot), read=read)
+            for candidate, own, read in zip(candidates, scores, reads, strict=True)
         ]
-        return sorted(judged, key=lambda candidate: -candidate.score)
+        return sorted(judged, key=lambda candidate: -candidate.score(config.rescoring))
 
-    def _rescored(self, candidate: _Candidate, scores: Sequence[float], bias: Bias | None) -> float:
-        """Return a reading's score when its words' ``scores`` by the reader count, too.
-
-        A hotword is at least a rare word to the reader, as it is to the search.
-        """
-        config, rare = self._config, RARE * math.log(10)
-        hot = bias.words if bias else frozenset()
-        total = sum(
-            max(score, rare) if word in hot else score
-            for word, score in zip(candidate.text, scores, strict=True)
-        )
-        score = candidate.score + config.reading_weight * total
-        if config.reading_lm_weight is not None:
-            change = config.reading_lm_weight - config.lm_weight
-            score += change * candidate.reading.lm_score
-        if config.reading_word_score is not None:
-            score += (config.reading_word_score - config.word_score) * len(candidate.text)
-        return score
-
-    def _remember(self, candidates: Sequence[_Candidate], state: BeamState) -> BeamState:
-        """Return the state that knows of the segment's readings."""
-        if self._reader and state.read is not None and candidates:
-            state = replace(state, read=self._reader.read(candidates[0].text, state.read))
+    def _remember(self, candidates: Sequence[Candidate], state: BeamState) -> BeamState:
+        """Return the state that knows of the segment's hypotheses."""
+        if candidates and candidates[0].read is not None:
+            state = replace(state, read=candidates[0].read)
         if self._nbest > 1:
             state = replace(state, alternatives=self._join(state.alternatives, candidates))
         return state
@@ -277,11 +297,12 @@ class BeamDecoder:
         return state.alternatives if self._nbest > 1 else ()
 
     def _join(
-        self, before: tuple[Alternative, ...], candidates: Sequence[_Candidate]
+        self, before: tuple[Alternative, ...], candidates: Sequence[Candidate]
     ) -> tuple[Alternative, ...]:
         """Return the best pairs of what came before and the readings of a segment."""
+        weights = self._config.rescoring
         pairs = [
-            Alternative(" ".join([old.text, *new.text]).strip(), old.score + new.score)
+            Alternative(" ".join([old.text, *new.text]).strip(), old.score + new.score(weights))
             for old in before
             for new in candidates[: self._nbest]
         ]
@@ -309,6 +330,14 @@ class BeamDecoder:
             )
             for hit in hits
         ]
+
+
+def _reader_score(text: Sequence[str], scores: Sequence[float], hot: frozenset[str]) -> float:
+    """Add up words' scores; a hotword is at least a rare word to the reader, as to the search."""
+    rare = RARE * math.log(10)
+    return sum(
+        max(score, rare) if word in hot else score for word, score in zip(text, scores, strict=True)
+    )
 
 
 def _are_sure(words: Sequence[Word], least: float) -> bool:

@@ -50,10 +50,15 @@ class Reader:
         return ReadState(zeros, zeros)
 
     @torch.inference_mode()
-    def score(self, texts: Sequence[Sequence[str]], state: ReadState) -> list[list[float]]:
-        """Return the log-probability, in nats, of every word of ``texts`` after ``state``.
+    def score(
+        self, texts: Sequence[Sequence[str]], state: ReadState
+    ) -> tuple[list[list[float]], list[ReadState]]:
+        """Score every word of ``texts``, each of which continues what ``state`` has read.
 
         What they begin with in common is read once.
+
+        Returns:
+            The words' log-probabilities, in nats, and the state after each text.
         """
         spelled = [[self._pieces.encode(word) for word in text] for text in texts]
         rows = [[place for word in text for place in word] for text in spelled]
@@ -63,6 +68,8 @@ class Reader:
         h, c = state.h[None], state.c[None]
         inputs = torch.tensor([state.last])
         read: list[Tensor] = []
+        cells: list[Tensor] = []
+        last = [0] * len(rows)
         asked: dict[tuple[int, int], int] = {}
         answers: list[list[int]] = [[] for _ in rows]
         nodes = 0
@@ -72,42 +79,39 @@ class Reader:
             c = f.sigmoid() * c + i.sigmoid() * g.tanh()
             h = o.sigmoid() * c.tanh()
             read.append(h)
+            cells.append(c)
             children: dict[tuple[int, int], int] = {}
             for row, places in enumerate(rows):
                 if depth < len(places):
                     question = (nodes + at[row], places[depth])
                     answers[row].append(asked.setdefault(question, len(asked)))
+                    last[row] = nodes + at[row]
                     if depth + 1 < len(places):
                         at[row] = children.setdefault((at[row], places[depth]), len(children))
             nodes += len(h)
             if children:
                 parents, inputs = torch.tensor([*children]).T
                 h, c = h[parents], c[parents]
-        found = self._answers(read, asked)
-        return [
+        if not read:
+            return [[] for _ in texts], [state for _ in texts]
+        all_h, all_c = torch.cat(read), torch.cat(cells)
+        found = self._answers(all_h, asked)
+        scores = [
             [sum(islice(given, len(word))) for word in text]
             for text, given in zip(
                 spelled, (iter([found[k] for k in row]) for row in answers), strict=True
             )
         ]
+        # Copies, so that a state that is kept does not keep those of all other texts.
+        states = [
+            ReadState(all_h[node].clone(), all_c[node].clone(), places[-1]) if places else state
+            for node, places in zip(last, rows, strict=True)
+        ]
+        return scores, states
 
-    def _answers(self, read: list[Tensor], asked: Iterable[tuple[int, int]]) -> list[float]:
+    def _answers(self, h: Tensor, asked: Iterable[tuple[int, int]]) -> list[float]:
         """Return the log-probability of a piece behind a node, for each pair that is ``asked``."""
-        if not read:
-            return []
         nodes, pieces = torch.tensor([*asked]).T
-        logits = self._model.logits(torch.cat(read))
+        logits = self._model.logits(h)
         answers: list[float] = (logits[nodes, pieces] - logits.logsumexp(dim=1)[nodes]).tolist()
         return answers
-
-    @torch.inference_mode()
-    def read(self, text: Sequence[str], state: ReadState) -> ReadState:
-        """Return the state after reading ``text``, a list of words."""
-        row = [place for word in text for place in self._pieces.encode(word)]
-        if not row:
-            return state
-        inputs = torch.tensor([[state.last, *row[:-1]]])
-        _, (h, c) = self._model.lstm(
-            self._model.embedding(inputs), (state.h[None, None], state.c[None, None])
-        )
-        return ReadState(h[0, 0], c[0, 0], row[-1])

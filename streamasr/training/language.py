@@ -198,7 +198,7 @@ def perplexity(reader: Reader, sentences: Iterable[str]) -> float:
     """Return the perplexity a word of ``sentences``, each by itself, their ends not counted."""
     total, words, rest = 0.0, 0, iter(sentences)
     while texts := [sentence.split() for sentence in islice(rest, _SENTENCES)]:
-        for scores in reader.score(texts, reader.initial_state()):
+        for scores in reader.score(texts, reader.initial_state())[0]:
             total += sum(scores)
             words += len(scores)
     return math.exp(-total / max(1, words))

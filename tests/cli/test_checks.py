@@ -16,7 +16,7 @@ def unloaded(run, monkeypatch, tmp_path: Path, samples_folder: Path):
         raise AssertionError("too late")
 
     monkeypatch.setattr("streamasr.recognizer.load_bundle", refuse)
-    monkeypatch.setattr("streamasr.tuning.load_reader", refuse)
+    monkeypatch.setattr("streamasr.tuning.run.load_reader", refuse)
     monkeypatch.setattr("streamasr.audio.microphone.Microphone", refuse)
     monkeypatch.setattr("streamasr.batch.local.LocalPool", refuse)
     monkeypatch.chdir(tmp_path)
@@ -55,7 +55,6 @@ ONE = {
     "evaluate, hotwords": (2, "evaluate --hotwords none good.tsv", "none: cannot be read"),
     "tune, a recording": (2, "tune --model model gone.tsv", "gone.flac: no such file"),
     "tune, a model": (2, "tune --model none good.tsv", "none: no such model folder"),
-    "tune, weights": (2, "tune --model model --lm-weights 1,nan good.tsv", "no list of numbers"),
     "mic, a model": (2, "mic --model none", "none: no such model folder"),
     "mic, hotwords": (2, "mic --hotwords none", "none: cannot be read"),
     "mic, a format": (2, "mic --save a.doc", "a.doc: the name must end in one of"),

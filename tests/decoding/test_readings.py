@@ -46,9 +46,6 @@ class Fond:
     def initial_state(self):
         return Known()
 
-    def read(self, text, state):
-        return Known((*state.words, *text))
-
     def score(self, texts, state):
         def scores(text):
             before = [*state.words, *text]
@@ -56,7 +53,7 @@ class Fond:
             pairs = [*zip(before, expected, strict=True)][len(state.words) :]
             return [-1.0 if word == wanted else -9.0 for word, wanted in pairs]
 
-        return [scores(text) for text in texts]
+        return [scores(text) for text in texts], [Known((*state.words, *text)) for text in texts]
 
 
 @pytest.fixture
@@ -124,8 +121,9 @@ def test_a_hotword_is_at_least_a_rare_word(phone_folder):
     """The reader thinks a billionth of it, which must not undo the hotword's bonus."""
 
     class Strict(Fond):
-        def score(self, texts, state):  # noqa: ARG002
-            return [[-60.0 if word == "see" else -1.0 for word in text] for text in texts]
+        def score(self, texts, state):
+            scores = [[-60.0 if word == "see" else -1.0 for word in text] for text in texts]
+            return scores, [state] * len(texts)
 
     graph = load_graph(phone_folder)
     hotwords = [Hotword("see", weight=8.0)]

@@ -49,7 +49,7 @@ def test_what_always_follows_is_learned(sentences, tmp_path):
     reader = Reader(model, pieces)
     # After a word comes the next of the circle, or, a quarter of the time, the sentence's end.
     for first, second, other in (("the", "cats", "mast"), ("mast", "the", "see")):
-        (_, right), (_, wrong) = reader.score(
+        ((_, right), (_, wrong)), _ = reader.score(
             [[first, second], [first, other]], reader.initial_state()
         )
         assert math.exp(right) > 0.6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,12 +96,18 @@ denominator_from = 120
     (tmp_path / "lm.arpa").write_text(language_model(words))
     command = [sys.executable, "-m", "streamasr.decoding.graph", tmp_path / "lm.arpa"]
     subprocess.run([*command, folder / "lexicon.txt", folder], check=True)
-    dev, trials = read_manifest(tone_data / "dev.tsv"), []
-    values = {"lm_weight": [0.5, 1.0], "word_score": [-1.0, 1.0]}
-    best = tune(folder, dev, values, report=trials.append)
-    assert len(trials) == 4
-    assert best.counts.wer == min(trial.counts.wer for trial in trials)
-    assert json.loads((folder / "beam.json").read_text()) == best.config.model_dump(
+    dev, stages = read_manifest(tone_data / "dev.tsv"), []
+    found = tune(folder, dev, searches=2, trials=50, report=lambda *stage: stages.append(stage))
+    assert {name for name, _, _ in stages} == {
+        "posteriors",
+        "search 1",
+        "search 2",
+        "before",
+        "after",
+    }
+    assert all(total == len(dev) for _, _, total in stages)
+    assert found.after.counts.wer <= found.before.counts.wer
+    assert json.loads((folder / "beam.json").read_text()) == found.after.config.model_dump(
         exclude_defaults=True
     )
     text = tmp_path / "text.txt"
@@ -113,18 +120,17 @@ denominator_from = 120
     assert run.returncode == 0, run.stderr
     assert "perplexity of" in run.stdout
     command = [sys.executable, "-m", "streamasr", "tune", tone_data / "dev.tsv", "--model", folder]
-    lists = ["--lm-weights=1", "--word-scores=0", "--reading-weights=0,0.5"]
-    lists += ["--reading-lm-weights=0.5,1", "--reading-word-scores=-1"]
-    run = subprocess.run([*command, *lists], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [*command, "--searches=2", "--trials=40"], capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
-    tried = run.stdout.splitlines()
-    assert [line.split()[5:10:2] for line in tried] == [
-        [weight, lm_weight, "-1"] for weight in ("0", "0.5") for lm_weight in ("0.5", "1")
-    ]
+    before, after, change = run.stdout.splitlines()
+    assert before.startswith("before  lm_weight")
+    assert "reading_weight" not in before
+    assert re.fullmatch(r"change  [+-]\d+\.\d\d to [+-]\d+\.\d\d points of WER .*", change)
     settings = json.loads((folder / "beam.json").read_text())
-    best = min(tried, key=lambda line: float(line.split("WER ")[1].split()[0]))
-    assert best.split()[7] == f"{settings['reading_lm_weight']:g}"
-    assert settings["reading_word_score"] == -1
+    # It counts for something only where that made fewer errors.
+    assert ("reading_weight" in after) == ("reading_weight" in settings)
     recognizer = Recognizer.from_pretrained(folder)
     assert recognizer.decoder == "beam"
     # Whether "ab b" is one word, or a long sound two short ones, only a language model can tell.
@@ -171,7 +177,7 @@ def test_a_bundle_with_phones_is_read_back(recipe, tone_data: Path, tmp_path: Pa
         load_bundle(bundle.folder)
 
 
-def test_weights_for_a_language_model_that_is_missing(tiny_folder, tone_data):
+def test_a_model_without_a_search_graph_cannot_be_tuned(tiny_folder, tone_data):
     dev = read_manifest(tone_data / "dev.tsv")
-    with pytest.raises(ModelError, match="no recurrent language model to weigh"):
-        tune(tiny_folder, dev, {"reading_weight": [0.5]})
+    with pytest.raises(ModelError, match=r"graph\.safetensors"):
+        tune(tiny_folder, dev)
