@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from torch import Tensor
 from .decoding import BeamConfig, BeamDecoder
 from .decoding.beam import SETTINGS
 from .decoding.graph import load_graph
-from .errors import ModelError
+from .errors import AudioError, ModelError
+from .failures import Failure, attempt
 from .language import load_reader
 from .manifest import Utterance
 from .recognizer import Recognizer
@@ -26,10 +28,11 @@ __all__ = ["Trial", "calibrated", "tune"]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Settings and the errors they made."""
+    """Settings and the errors they made, in all recordings but those that ``failed``."""
 
     config: BeamConfig
     counts: ErrorCounts
+    failed: tuple[Failure, ...] = ()
 
 
 def tune(
@@ -45,6 +48,8 @@ def tune(
     are. With the best goes what makes confidence the share of words that are right, on the same
     utterances. Posteriors are computed once, and each utterance is decoded whole: chunks do not
     change the words.
+
+    Recordings that break off or cannot be read are left out. Raises AudioError if that is all.
     """
     reader = load_reader(folder)
     if any(values.get("reading_weight", ())) and not reader:
@@ -56,8 +61,19 @@ def tune(
     path = folder / SETTINGS
     start = BeamConfig.model_validate_json(path.read_bytes()) if path.exists() else BeamConfig()
     graph = load_graph(folder)
-    heard = [*_posteriors(recognizer, utterances)]
-    references = [utterance.transcript for utterance in utterances]
+    heard: list[Tensor] = []
+    references: list[str] = []
+    failed: list[Failure] = []
+    for utterance in utterances:
+        outcome = attempt(utterance.path, partial(_posteriors, recognizer, utterance))
+        if isinstance(outcome, Failure):
+            failed.append(outcome)
+        else:
+            heard.append(outcome)
+            references.append(utterance.transcript)
+    if not heard:
+        problems = [failure.problem for failure in failed] or ["the list is empty"]
+        raise AudioError(f"there is no recording to choose on: {'; '.join(problems)}")
     best: Trial | None = None
     words: list[list[Word]] = []
     for tried in itertools.product(*values.values()):
@@ -66,7 +82,7 @@ def tune(
         decoder = BeamDecoder(bundle.spelling_tokens, step_seconds, graph, config, reader=reader)
         found = [_decode(decoder, log_probs) for log_probs in heard]
         texts = [" ".join(word.text for word in said) for said in found]
-        trial = Trial(config, count_errors(references, texts))
+        trial = Trial(config, count_errors(references, texts), tuple(failed))
         report(trial)
         if best is None or trial.counts.wer < best.counts.wer:
             best, words = trial, found
@@ -114,15 +130,14 @@ def _decode(decoder: BeamDecoder, log_probs: Tensor) -> list[Word]:
     return [*words, *last]
 
 
-def _posteriors(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Iterator[Tensor]:
+def _posteriors(recognizer: Recognizer, utterance: Utterance) -> Tensor:
     from .audio import open_audio
 
     part = recognizer.bundle.spelling_part
-    for utterance in utterances:
-        state, pieces = recognizer.initial_state(), []
-        with open_audio(utterance.path) as audio:
-            for block in audio.blocks():
-                log_probs, state = recognizer.log_probs(torch.from_numpy(block), state)
-                pieces.append(log_probs[:, part])
-        log_probs, _ = recognizer.log_probs(recognizer.closing_silence(), state)
-        yield torch.cat([*pieces, log_probs[:, part]])
+    state, pieces = recognizer.initial_state(), []
+    with open_audio(utterance.path) as audio:
+        for block in audio.blocks():
+            log_probs, state = recognizer.log_probs(torch.from_numpy(block), state)
+            pieces.append(log_probs[:, part])
+    log_probs, _ = recognizer.log_probs(recognizer.closing_silence(), state)
+    return torch.cat([*pieces, log_probs[:, part]])

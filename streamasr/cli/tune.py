@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import StreamasrError
-from . import console
-from .checks import check_recognizer, check_recordings
+from ..errors import AudioError, StreamasrError
+from ..failures import check_recordings
+from . import console, failed
+from .checks import check_recognizer
 
 if TYPE_CHECKING:
     from ..tuning import Trial
@@ -75,7 +76,7 @@ def tune(
     values = {name: _numbers(text) for name, text in lists.items() if text}
     check_recognizer(model)
     utterances = read_manifest(manifest)[::every]
-    check_recordings(utterances)
+    check_recordings(utterance.path for utterance in utterances)
     with console.progress_bar(quiet=quiet) as bar:
         trials = math.prod(len(tried) for tried in values.values())
         task = bar.add_task("tuning", total=trials, rate="")
@@ -84,8 +85,15 @@ def tune(
             bar.update(task, advance=1, rate=f"WER {100 * trial.counts.wer:.2f} %")
             print(_line(trial, values))
 
-        best = run(model, utterances, values, report=report)
+        try:
+            best = run(model, utterances, values, report=report)
+        except AudioError as error:  # of every recording
+            console.error(str(error))
+            raise typer.Exit(1) from None
     console.note(f"stored in {model / 'beam.json'}: {_line(best, values)}")
+    if best.failed:
+        console.note(f"{len(best.failed)} of {len(utterances)} recordings were left out")
+    failed.end_with(best.failed)
 
 
 def _line(trial: Trial, names: Iterable[str]) -> str:
