@@ -49,7 +49,10 @@ def test_strings_are_hotwords():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"backend": "tritn"}, "unknown backend 'tritn': choose auto, triton, torch or reference"),
+        (
+            {"backend": "tritn"},
+            "unknown backend 'tritn': choose auto, triton, cpu, torch or reference",
+        ),
         ({"decoder": "dice"}, "unknown decoder 'dice': choose auto, beam or greedy"),
         ({"nbest": 0}, "nbest must be a whole number from 1 on, not 0"),
         ({"nbest": 1.5}, r"not 1\.5"),

@@ -70,7 +70,8 @@ def _pack(launch: Launch, weights: Sequence[LayerWeights]) -> _Packed:
 def _packed(launch: Launch, weights: Sequence[LayerWeights]) -> _Packed:
     """Launches for any number of rows share what was packed."""
     key = (launch.kernel, launch.layers, launch.units, launch.K, launch.warps)
-    return packed_once(weights, key, lambda: _pack(launch, weights))
+    tensors = [tensor for layer in weights for tensor in layer]
+    return packed_once(tensors, key, lambda: _pack(launch, weights))
 
 
 def run_plan(

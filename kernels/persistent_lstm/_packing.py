@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from .types import LayerWeights
-
 __all__ = ["packed_once"]
 
 _Packed = TypeVar("_Packed")
@@ -19,12 +17,13 @@ _Packed = TypeVar("_Packed")
 _cache: MutableMapping[Tensor, dict[Hashable, Any]] = WeakIdKeyDictionary()
 
 
-def packed_once(
-    weights: Sequence[LayerWeights], key: Hashable, pack: Callable[[], _Packed]
-) -> _Packed:
-    """Return what ``pack`` made of ``weights`` for ``key``; it runs again when one has changed."""
-    state = [(t.data_ptr(), 0 if t.is_inference() else t._version) for w in weights for t in w]
-    of_weights = _cache.setdefault(weights[0].w_hh, {})
+def packed_once(tensors: Sequence[Tensor], key: Hashable, pack: Callable[[], _Packed]) -> _Packed:
+    """Return what ``pack`` made of ``tensors`` for ``key``; it runs again when one has changed.
+
+    It is kept for as long as the first of them lives.
+    """
+    state = [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
+    of_weights = _cache.setdefault(tensors[0], {})
     if key not in of_weights or of_weights[key][0] != state:
         with torch.no_grad():
             of_weights[key] = (state, pack())

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from . import _cpu
+from . import _cpu, _onednn
+from ._packing import packed_once
 from .devices import device_of
 from .plan import Plan, make_plan
 from .reference import lstm_reference
 from .types import (
     NORM_EPSILON,
+    Int8LayerWeights,
+    Int8Matrix,
     LayerWeights,
     LSTMError,
     LSTMState,
+    Weights,
     check_arguments,
     check_lengths,
     zero_state,
@@ -23,7 +28,7 @@ from .types import (
 
 __all__ = ["BACKENDS", "choose_backend", "lstm", "plan_for"]
 
-BACKENDS = ("auto", "triton", "torch", "reference")
+BACKENDS = ("auto", "triton", "cpu", "torch", "reference")
 
 
 def plan_for(
@@ -45,14 +50,24 @@ def plan_for(
     )
 
 
-def on_gpu(tensor: Tensor) -> bool:
+def on_gpu(tensor: Tensor | Int8Matrix) -> bool:
     """Whether the kernels can read it."""
     return tensor.device.type == "cuda" and torch.version.cuda is not None
 
 
+def _floats(weights: Weights) -> Sequence[LayerWeights]:
+    """Return the stack in floating point; what is int8 is made float32, once."""
+    if not isinstance(weights[0], Int8LayerWeights):
+        return cast(Sequence[LayerWeights], weights)
+    layers = cast(Sequence[Int8LayerWeights], weights)
+    return packed_once(
+        _cpu.tensors_of(weights), "float32", lambda: [layer.dequantise() for layer in layers]
+    )
+
+
 def choose_backend(
     name: str = "auto",
-    weights: Sequence[LayerWeights] | None = None,
+    weights: Weights | None = None,
     *,
     batch: int = 1,
     residual: bool = False,
@@ -68,14 +83,19 @@ def choose_backend(
         raise LSTMError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
     if name in ("torch", "reference") or weights is None:
         return name, "asked for"
-    if not on_gpu(weights[0].w_hh):
+    if name == "cpu" or not on_gpu(weights[0].w_hh):
         if name == "triton":
             raise LSTMError(
                 f"the triton backend needs weights on an NVIDIA GPU, and these are on "
                 f"{weights[0].w_hh.device}: use auto or torch"
             )
-        return "torch", "no GPU"
-    plan = plan_for(weights, batch, residual=residual, split=split)
+        against = _cpu.reason_against(weights)
+        if not against:
+            return "cpu", f"{_cpu.kind_of(weights)} weights, no GPU"
+        if name == "cpu":
+            raise LSTMError(f"the cpu backend cannot run this: {against}; use auto or torch")
+        return "torch", f"no GPU; in float32, as {against}"
+    plan = plan_for(_floats(weights), batch, residual=residual, split=split)
     if plan.fits:
         kernels = " + ".join(dict.fromkeys(launch.kernel for launch in plan.launches))
         return "triton", f"{kernels}, weights resident on {plan.device.name}"
@@ -86,7 +106,7 @@ def choose_backend(
 
 def lstm(
     x: Tensor,
-    weights: Sequence[LayerWeights],
+    weights: Weights,
     state: LSTMState | None = None,
     *,
     lengths: Tensor | None = None,
@@ -102,14 +122,17 @@ def lstm(
     means: see ``reference.py``.
 
     Args:
-        weights: float32, bfloat16 or float16; all else is computed in float32.
+        weights: float32, bfloat16, float16, or int8 with a scale for each row of a matrix; all
+            else is computed in float32. The cpu backend multiplies int8 and float16 as they are;
+            others run int8 in float32.
         lengths: timesteps of each row, ``(B,)``, integers, when rows differ: from its length on a
             row keeps its state, and its ``y`` is 0.
         split: with 16-bit weights, let the triton backend multiply ``h`` as a sum of two 16-bit
             halves (relative error at most 5e-6); otherwise it is rounded to 16 bits (2e-3) for
             half the work.
         backend: one of BACKENDS. ``auto`` is triton where weights are on a GPU that can hold
-            them, torch elsewhere. The triton backend computes no gradients.
+            them, cpu where they are on a CPU and int8 or exact in float16 (and Numba is
+            installed), torch elsewhere. Neither triton nor cpu computes gradients.
 
     Raises:
         LSTMError: the arguments do not fit each other, or the backend cannot run them.
@@ -125,12 +148,16 @@ def lstm(
     if backend == "auto" and needs_gradient:
         backend = "torch"
     chosen, _ = choose_backend(backend, weights, batch=batch, residual=residual, split=split)
+    if chosen in ("triton", "cpu") and needs_gradient:
+        raise LSTMError(
+            f"the {chosen} backend computes no gradients: use torch.inference_mode(), or "
+            "backend torch to train"
+        )
+    if chosen == "cpu":
+        y, state = _cpu.run(x, weights, state, lengths=lengths, residual=residual)
+        return y.to(x.dtype), state
+    weights = _floats(weights)
     if chosen == "triton":
-        if needs_gradient:
-            raise LSTMError(
-                "the triton backend computes no gradients: use torch.inference_mode(), or "
-                "backend torch to train"
-            )
         from ._launch import run_plan
 
         plan = plan_for(weights, batch, residual=residual, split=split)
@@ -146,9 +173,9 @@ def lstm(
     return _torch(x, weights, state, residual=residual)
 
 
-def _needs_gradient(x: Tensor, weights: Sequence[LayerWeights], state: LSTMState) -> bool:
+def _needs_gradient(x: Tensor, weights: Weights, state: LSTMState) -> bool:
     return torch.is_grad_enabled() and any(
-        tensor.requires_grad for tensor in (x, *state, *(t for w in weights for t in w))
+        tensor.requires_grad for tensor in (x, *state, *_cpu.tensors_of(weights))
     )
 
 
@@ -187,8 +214,8 @@ def _torch(
 ) -> tuple[Tensor, LSTMState]:
     dtype = x.dtype
     run_stack = _torch_stack
-    if _cpu.can_run(weights) and not _needs_gradient(x, weights, state):
-        run_stack = _cpu.run
+    if _onednn.can_run(weights) and not _needs_gradient(x, weights, state):
+        run_stack = _onednn.run
     elif any(
         t.dtype in (torch.float16, torch.bfloat16) for t in (x, *(t for w in weights for t in w))
     ):

@@ -209,7 +209,8 @@ def test_no_layers_is_an_error():
 
 def test_backends_are_chosen_in_one_place():
     module, _, _ = problem(1, 1, 1, 4, 4)
-    assert choose_backend("auto", module.weights) == ("torch", "no GPU")
+    why = "no GPU; in float32, as weights are neither int8 nor exact in float16"
+    assert choose_backend("auto", module.weights) == ("torch", why)
     assert choose_backend("reference", module.weights) == ("reference", "asked for")
     with pytest.raises(LSTMError, match="needs weights on an NVIDIA GPU, and these are on cpu"):
         choose_backend("triton", module.weights)
