@@ -1,10 +1,13 @@
 """Errors meant to be read by people: one line that says what to do."""
 
+from collections.abc import Sequence
+
 __all__ = [
     "AudioError",
     "AudioWarning",
     "ConfigError",
     "DegradedWarning",
+    "MissingError",
     "ModelError",
     "OutputError",
     "ProfileError",
@@ -22,6 +25,17 @@ class StreamasrError(Exception):
 
 class AudioError(StreamasrError):
     """A recording cannot be opened or decoded, or its samples are unusable."""
+
+
+class MissingError(AudioError):
+    """Recordings of a list cannot be opened; ``problems`` has a line for each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[str, ...]]]:
+        return type(self), (self.problems,)
 
 
 class AudioWarning(UserWarning):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from .failures import Failure, attempt
 from .manifest import Utterance
 from .recognizer import Recognizer
 from .scoring import ErrorCounts, count_errors
@@ -30,9 +32,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The results of a manifest."""
+    """The results of a manifest; recordings that ``failed`` are in none of the figures."""
 
     results: tuple[Result, ...]
+    failed: tuple[Failure, ...] = ()
 
     @property
     def counts(self) -> ErrorCounts:
@@ -74,14 +77,26 @@ def evaluate(
     utterances: Sequence[Utterance],
     *,
     chunk_ms: int,
-    report: Callable[[Result], None] = lambda _: None,
+    report: Callable[[Result | Failure], None] = lambda _: None,
 ) -> Evaluation:
-    """Transcribe every utterance as a stream of its own, in chunks; raises AudioError."""
-    results = []
+    """Transcribe every utterance as a stream of its own, in chunks.
+
+    A recording that breaks off or cannot be read is among the ``failed``.
+    """
+    results: list[Result] = []
+    failed: list[Failure] = []
     for utterance in utterances:
-        began = time.perf_counter()
-        transcript = recognizer.transcribe(utterance.path, chunk_ms=chunk_ms)
-        seconds = time.perf_counter() - began
-        results.append(Result(utterance, transcript.text, transcript.duration, seconds))
-        report(results[-1])
-    return Evaluation(tuple(results))
+        outcome = attempt(utterance.path, partial(_measure, recognizer, utterance, chunk_ms))
+        if isinstance(outcome, Failure):
+            failed.append(outcome)
+        else:
+            results.append(outcome)
+        report(outcome)
+    return Evaluation(tuple(results), tuple(failed))
+
+
+def _measure(recognizer: Recognizer, utterance: Utterance, chunk_ms: int) -> Result:
+    began = time.perf_counter()
+    transcript = recognizer.transcribe(utterance.path, chunk_ms=chunk_ms)
+    seconds = time.perf_counter() - began
+    return Result(utterance, transcript.text, transcript.duration, seconds)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from .audio import SAMPLE_RATE, open_audio
 from .audio.live import BlockQueue, blocks_of
 from .endpoint import EndpointConfig
+from .failures import Failure, attempt
 from .listening import Listener
 from .manifest import Utterance
 from .recognizer import LISTEN_CHUNK_MS, Recognizer
@@ -57,10 +59,14 @@ class LiveResult:
 
 @dataclass(frozen=True)
 class LiveEvaluation:
-    """The results of a manifest; ``silence_ms`` is what ends a segment."""
+    """The results of a manifest; ``silence_ms`` is what ends a segment.
+
+    Recordings that ``failed`` are in none of the figures.
+    """
 
     results: tuple[LiveResult, ...]
     silence_ms: float
+    failed: tuple[Failure, ...] = ()
 
     def figures(self) -> dict[str, list[float]]:
         """Return the latencies of all recordings, in ms, by what they are latencies of."""
@@ -89,15 +95,24 @@ def evaluate_live(
     *,
     endpoint: EndpointConfig | None = None,
     chunk_ms: int = LISTEN_CHUNK_MS,
-    report: Callable[[LiveResult], None] = lambda _: None,
+    report: Callable[[LiveResult | Failure], None] = lambda _: None,
 ) -> LiveEvaluation:
-    """Replay every recording in real time; raises AudioError."""
+    """Replay every recording in real time.
+
+    A recording that breaks off or cannot be read is among the ``failed``.
+    """
     endpoint = endpoint or EndpointConfig()
-    results = []
+    results: list[LiveResult] = []
+    failed: list[Failure] = []
     for utterance in utterances:
-        results.append(_replay(recognizer, utterance, endpoint, chunk_ms))
-        report(results[-1])
-    return LiveEvaluation(tuple(results), 1000 * endpoint.silence_seconds)
+        replay = partial(_replay, recognizer, utterance, endpoint, chunk_ms)
+        outcome = attempt(utterance.path, replay)
+        if isinstance(outcome, Failure):
+            failed.append(outcome)
+        else:
+            results.append(outcome)
+        report(outcome)
+    return LiveEvaluation(tuple(results), 1000 * endpoint.silence_seconds, tuple(failed))
 
 
 def _replay(

@@ -7,13 +7,12 @@ usage; 130 for Ctrl-C.
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from ..errors import DegradedWarning, StreamasrError
+from ..errors import MissingError, StreamasrError
 from . import console
 from .compile import compile_search
 from .evaluate import evaluate
@@ -67,13 +66,12 @@ def main() -> None:
 
     Typer turns Ctrl-C into exit code 130 and keeps quiet when the reader of stdout has left.
     """
-    # A command says it in a line of its own.
-    warnings.simplefilter("ignore", DegradedWarning)
     try:
-        with console.standard_streams():
+        with console.standard_streams(), console.warnings_as_notes():
             app()
     except StreamasrError as error:
         if console.debug:
             raise
-        console.error(str(error))
+        for problem in error.problems if isinstance(error, MissingError) else (str(error),):
+            console.error(problem)
         sys.exit(1 if isinstance(error, console.StdoutError) else 2)

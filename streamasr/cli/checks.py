@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 import socket
 import ssl
-from collections.abc import Iterable
 from pathlib import Path
 
 import typer
 
-from ..errors import AudioError, ModelError, StreamasrError
-from ..manifest import Utterance
-from ..paths import unusable
+from ..errors import ModelError, StreamasrError
 from . import console
 from .options import Decoder
 
-__all__ = ["check_address", "check_certificate", "check_recognizer", "check_recordings", "finite"]
+__all__ = ["check_address", "check_certificate", "check_recognizer", "finite"]
 
 _MOST_NAMED = 5
 
@@ -51,16 +48,6 @@ def check_recognizer(
         more = len(changed) - _MOST_NAMED
         tail = f"; and {more} more" if more > 0 else ""
         console.note(f"hotwords have letters a to z: {'; '.join(changed[:_MOST_NAMED])}{tail}")
-
-
-def check_recordings(utterances: Iterable[Utterance]) -> None:
-    """Raise AudioError for the first recording of a manifest that cannot be opened.
-
-    A figure over the others would not be the one that was asked for.
-    """
-    for utterance in utterances:
-        if problem := unusable(str(utterance.path)):
-            raise AudioError(problem)
 
 
 def check_address(host: str, port: int) -> None:

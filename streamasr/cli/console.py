@@ -8,6 +8,7 @@ import io
 import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..errors import OutputError
+from ..errors import AudioWarning, DegradedWarning, OutputError
 
 if TYPE_CHECKING:
     from ..audio.level import Level
@@ -32,6 +33,7 @@ __all__ = [
     "stderr",
     "stdout",
     "warning",
+    "warnings_as_notes",
 ]
 
 debug = False
@@ -61,6 +63,35 @@ def note(message: str) -> None:
             message, stderr.width, break_long_words=False, break_on_hyphens=False
         )
     _to_stderr(message)
+
+
+@contextmanager
+def warnings_as_notes() -> Iterator[None]:
+    """Print what Python code gets as an AudioWarning as a note, each text once.
+
+    A DegradedWarning is not printed: commands have a line of their own for that.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegradedWarning)
+        warnings.simplefilter("always", AudioWarning)
+        others, told = warnings.showwarning, set[str]()
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if not issubclass(category, AudioWarning):
+                others(message, category, filename, lineno, file, line)
+            elif (text := str(message)) not in told:
+                told.add(text)
+                note(text)
+
+        warnings.showwarning = show
+        yield
 
 
 def _one_line(message: str) -> str:

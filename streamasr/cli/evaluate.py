@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from . import console
-from .checks import check_recognizer, check_recordings
+from ..failures import Failure, check_recordings
+from . import console, failed
+from .checks import check_recognizer
 from .loading import load_recognizer, recognizer_options
 from .options import (
     Backend,
@@ -72,39 +73,43 @@ def evaluate(
     check_recognizer(model, decoder, hotwords, quiet=quiet)
     chunk_ms = chunk_ms or (LISTEN_CHUNK_MS if live else DEFAULT_CHUNK_MS)
     utterances = read_manifest(manifest)[:limit]
-    check_recordings(utterances)
+    check_recordings(utterance.path for utterance in utterances)
     recognizer = load_recognizer(recognizer_options(model, backend, decoder, hotwords))
     with console.progress_bar(quiet=quiet) as bar:
         task = bar.add_task(manifest.name, total=len(utterances), rate="")
         if live:
             from .evaluate_live import run_live
 
-            run_live(recognizer, utterances, chunk_ms, as_json, lambda: bar.advance(task))
+            left_out = run_live(
+                recognizer, utterances, chunk_ms, as_json, lambda: bar.advance(task)
+            )
+            failed.end_with(left_out)
             return
-        evaluation = run(
-            recognizer,
-            utterances,
-            chunk_ms=chunk_ms,
-            report=lambda r: bar.update(
-                task, advance=1, rate=f"RTF {r.seconds / max(r.duration, 1e-3):.3f}"
-            ),
-        )
+
+        def report(outcome: Result | Failure) -> None:
+            bar.advance(task)
+            if not isinstance(outcome, Failure):
+                rtf = outcome.seconds / max(outcome.duration, 1e-3)
+                bar.update(task, rate=f"RTF {rtf:.3f}")
+
+        evaluation = run(recognizer, utterances, chunk_ms=chunk_ms, report=report)
     if as_json:
         summary = _summary(evaluation, recognizer)
         settings = {"manifest": str(manifest), "chunk_ms": chunk_ms, "decoder": recognizer.decoder}
         print(json.dumps({**summary, **settings}))
-        _print_worst(evaluation.worst(worst), to_stderr=True)
-        return
-    _print_tables(evaluation)
-    _print_worst(evaluation.worst(worst), to_stderr=False)
+    else:
+        _print_tables(evaluation)
+    _print_worst(evaluation.worst(worst), to_stderr=as_json)
+    failed.end_with(evaluation.failed)
 
 
 def _summary(evaluation: Evaluation, recognizer: Recognizer) -> dict[str, object]:
     counts = evaluation.counts
+    measured = bool(evaluation.results)
     return {
-        "wer": counts.wer,
-        "cer": counts.cer,
-        "rtf": evaluation.rtf,
+        "wer": counts.wer if measured else None,
+        "cer": counts.cer if measured else None,
+        "rtf": evaluation.rtf if measured else None,
         "hours": evaluation.hours,
         "utterances": len(evaluation.results),
         "words": counts.words,
@@ -114,10 +119,14 @@ def _summary(evaluation: Evaluation, recognizer: Recognizer) -> dict[str, object
         "speakers": {name: c.wer for name, c in evaluation.by_speaker().items()},
         "backend": recognizer.backend,
         "model": recognizer.fingerprint,
+        "failed": failed.as_json(evaluation.failed),
     }
 
 
 def _print_tables(evaluation: Evaluation) -> None:
+    if not evaluation.results:
+        print(f"nothing measured{failed.not_measured(evaluation)}")
+        return
     table = Table("speaker", title="WER by speaker")
     for column in ("words", "sub", "del", "ins", "CER %", "WER %"):
         table.add_column(column, justify="right")
@@ -131,7 +140,7 @@ def _print_tables(evaluation: Evaluation) -> None:
     print(
         f"WER {100 * evaluation.counts.wer:.2f} %  CER {100 * evaluation.counts.cer:.2f} %  "
         f"RTF {evaluation.rtf:.4f}  {len(evaluation.results)} utterances, "
-        f"{evaluation.hours:.2f} h"
+        f"{evaluation.hours:.2f} h{failed.not_measured(evaluation)}"
     )
 
 

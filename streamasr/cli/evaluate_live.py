@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
-from . import console
+from . import console, failed
 
 if TYPE_CHECKING:
+    from ..failures import Failure
     from ..live_evaluation import LiveEvaluation
     from ..manifest import Utterance
     from ..recognizer import Recognizer
@@ -31,8 +32,8 @@ def run_live(
     chunk_ms: int,
     as_json: bool,
     advance: Callable[[], None],
-) -> None:
-    """Replay ``utterances`` and print the figures; raises AudioError."""
+) -> Sequence[Failure]:
+    """Replay ``utterances`` and print the figures; return the recordings that failed."""
     from ..live_evaluation import evaluate_live
 
     evaluation = evaluate_live(
@@ -43,6 +44,7 @@ def run_live(
         print(json.dumps(summary))
     else:
         _print(evaluation, summary)
+    return evaluation.failed
 
 
 def _summary(
@@ -67,12 +69,15 @@ def _summary(
         "lost_seconds": sum(r.lost_seconds for r in results),
         "wer": count_errors(
             [r.utterance.transcript for r in results], [r.text for r in results]
-        ).wer,
+        ).wer
+        if results
+        else None,
         "utterances": len(results),
         "chunk_ms": chunk_ms,
         "decoder": recognizer.decoder,
         "backend": recognizer.backend,
         "model": recognizer.fingerprint,
+        "failed": failed.as_json(evaluation.failed),
     }
 
 
@@ -81,6 +86,9 @@ def _percentile(values: list[float], percent: float) -> float | None:
 
 
 def _print(evaluation: LiveEvaluation, summary: dict[str, object]) -> None:
+    if not evaluation.results:
+        print(f"nothing measured{failed.not_measured(evaluation)}")
+        return
     table = Table("latency, ms", title=f"{len(evaluation.results)} recordings in real time")
     for column in ("n", "p50", "p90"):
         table.add_column(column, justify="right")
@@ -93,4 +101,5 @@ def _print(evaluation: LiveEvaluation, summary: dict[str, object]) -> None:
         f"partial words changed {100 * evaluation.changed_share:.1f} %  "
         f"CPU {100 * evaluation.cpu:.0f} % of a core  "
         f"WER {100 * float(str(summary['wer'])):.2f} %  lost {summary['lost_seconds']:.1f} s"
+        f"{failed.not_measured(evaluation)}"
     )

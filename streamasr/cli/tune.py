@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import console
-from .checks import check_recognizer, check_recordings
+from ..errors import AudioError
+from ..failures import check_recordings
+from . import console, failed
+from .checks import check_recognizer
 
 if TYPE_CHECKING:
     from ..tuning import Trial
@@ -45,27 +47,34 @@ def tune(
 
     check_recognizer(model)
     utterances = read_manifest(manifest)[::every]
-    check_recordings(utterances)
+    check_recordings(utterance.path for utterance in utterances)
     with console.progress_bar(quiet=quiet) as bar:
         task = bar.add_task("posteriors", total=None, rate="")
 
         def report(stage: str, done: int, total: int) -> None:
             bar.update(task, description=stage, completed=done, total=total)
 
-        found = run(
-            model,
-            utterances,
-            searches=searches,
-            trials=trials,
-            readings=readings,
-            seed=seed,
-            report=report,
-        )
+        try:
+            found = run(
+                model,
+                utterances,
+                searches=searches,
+                trials=trials,
+                readings=readings,
+                seed=seed,
+                report=report,
+            )
+        except AudioError as error:  # every recording failed
+            console.error(str(error))
+            raise typer.Exit(1) from None
     print(f"before  {_line(found.before)}")
     print(f"after   {_line(found.after)}")
     low, high = (100 * bound for bound in found.interval)
     print(f"change  {low:+.2f} to {high:+.2f} points of WER (95 %, bootstrap over speakers)")
     console.note(f"stored in {model / 'beam.json'}")
+    if found.failed:
+        console.note(f"{len(found.failed)} of {len(utterances)} recordings were left out")
+    failed.end_with(found.failed)
 
 
 def _line(trial: Trial) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,8 @@ from torch import Tensor
 from ..decoding import BeamConfig, BeamDecoder
 from ..decoding.beam import SETTINGS, Weights
 from ..decoding.graph import load_graph
+from ..errors import AudioError
+from ..failures import Failure, attempt
 from ..language import load_reader
 from ..manifest import Utterance
 from ..recognizer import Recognizer
@@ -46,12 +49,13 @@ class Trial:
 class Tuning:
     """The settings before and after, and the 95 % interval of the change of WER.
 
-    ``after`` is ``before`` where none made fewer errors.
+    ``after`` is ``before`` where none made fewer errors. Recordings that ``failed`` were left out.
     """
 
     before: Trial
     after: Trial
     interval: tuple[float, float]
+    failed: tuple[Failure, ...] = ()
 
 
 def tune(
@@ -70,7 +74,7 @@ def tune(
     any weights choose at once, so that thousands are tried (minimum error rate training, Och 2003).
     The best are then decoded with anew, and what makes confidence the share of words that are right
     is estimated. Posteriors are computed once, and each utterance is decoded whole: chunks do not
-    change the words.
+    change the words. Recordings that break off or cannot be read are left out.
 
     Args:
         folder: a model folder with a search graph.
@@ -83,7 +87,7 @@ def tune(
 
     Raises:
         ModelError: the folder has no language model, or an unusable one.
-        AudioError: a recording cannot be read.
+        AudioError: no recording can be read.
     """
     recognizer = Recognizer.from_pretrained(folder, decoder="greedy")
     run = _Run(folder, recognizer, report)
@@ -118,10 +122,13 @@ def tune(
     stored = Trial(calibration, kept.counts)
     path = folder / SETTINGS
     path.write_text(calibration.model_dump_json(exclude_defaults=True) + "\n", encoding="utf-8")
-    speakers = [utterance.speaker for utterance in utterances]
+    speakers = [utterance.speaker for utterance in run.utterances]
     interval = bootstrap_interval(change, before.lengths, speakers, seed=seed)
     return Tuning(
-        Trial(run.start, before.counts), stored, interval if kept is after else (0.0, 0.0)
+        Trial(run.start, before.counts),
+        stored,
+        interval if kept is after else (0.0, 0.0),
+        tuple(run.failed),
     )
 
 
@@ -150,15 +157,28 @@ class _Run:
         self.start = (
             BeamConfig.model_validate_json(path.read_bytes()) if path.exists() else BeamConfig()
         )
-        self.references: list[str] = []
+        self.utterances: list[Utterance] = []
+        self.failed: list[Failure] = []
         self._log_probs: list[Tensor] = []
 
     def hear(self, utterances: Sequence[Utterance]) -> None:
-        """Compute the posteriors of all recordings."""
-        for log_probs in _posteriors(self._recognizer, utterances):
-            self._log_probs.append(log_probs)
-            self._report("posteriors", len(self._log_probs), len(utterances))
-        self.references = [utterance.transcript for utterance in utterances]
+        """Compute the posteriors of all recordings; raises AudioError if there are none."""
+        for number, utterance in enumerate(utterances, 1):
+            found = attempt(utterance.path, partial(_posteriors, self._recognizer, utterance))
+            if isinstance(found, Failure):
+                self.failed.append(found)
+            else:
+                self.utterances.append(utterance)
+                self._log_probs.append(found)
+            self._report("posteriors", number, len(utterances))
+        if not self.utterances:
+            problems = [failure.problem for failure in self.failed] or ["the list is empty"]
+            raise AudioError(f"there is no recording to choose on: {'; '.join(problems)}")
+
+    @property
+    def references(self) -> list[str]:
+        """What was said in each recording."""
+        return [utterance.transcript for utterance in self.utterances]
 
     def _decoder(self, kind: type[D], config: BeamConfig) -> D:
         bundle = self._recognizer.bundle
@@ -228,15 +248,14 @@ def _with_weights(config: BeamConfig, weights: Weights) -> BeamConfig:
     )
 
 
-def _posteriors(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Iterator[Tensor]:
+def _posteriors(recognizer: Recognizer, utterance: Utterance) -> Tensor:
     from ..audio import open_audio
 
     part = recognizer.bundle.spelling_part
-    for utterance in utterances:
-        state, pieces = recognizer.initial_state(), []
-        with open_audio(utterance.path) as audio:
-            for block in audio.blocks():
-                log_probs, state = recognizer.log_probs(torch.from_numpy(block), state)
-                pieces.append(log_probs[:, part])
-        log_probs, _ = recognizer.log_probs(recognizer.closing_silence(), state)
-        yield torch.cat([*pieces, log_probs[:, part]])
+    state, pieces = recognizer.initial_state(), []
+    with open_audio(utterance.path) as audio:
+        for block in audio.blocks():
+            log_probs, state = recognizer.log_probs(torch.from_numpy(block), state)
+            pieces.append(log_probs[:, part])
+    log_probs, _ = recognizer.log_probs(recognizer.closing_silence(), state)
+    return torch.cat([*pieces, log_probs[:, part]])

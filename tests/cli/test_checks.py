@@ -24,6 +24,9 @@ def unloaded(run, monkeypatch, tmp_path: Path, samples_folder: Path):
     (tmp_path / "model").mkdir()
     (tmp_path / "good.tsv").write_text("path\ttranscript\ngood.flac\thello\n")
     (tmp_path / "gone.tsv").write_text("path\ttranscript\ngone.flac\thello\n")
+    (tmp_path / "some.tsv").write_text(
+        "path\ttranscript\ngood.flac\ta\n1.flac\tb\n2.flac\tc\n1.flac\td\n"
+    )
     (tmp_path / "heavy.txt").write_text("hello\t100\n")
     (tmp_path / "there.txt").touch()
     return run
@@ -79,6 +82,15 @@ def test_a_slip_is_one_line_before_anything_is_loaded(unloaded, code, line, mess
     (said,) = done.err.splitlines()
     assert said.startswith("streamasr: error: ")
     assert message in said
+
+
+@pytest.mark.parametrize("command", ["evaluate", "evaluate --live", "tune --model model"])
+def test_all_missing_recordings_are_named_at_once(unloaded, command):
+    done = unloaded(*command.split(), "some.tsv")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines() == [
+        f"streamasr: error: {name}.flac: no such file" for name in (1, 2)
+    ]
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])

@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from streamasr.errors import ModelError
 from streamasr.fingerprint import fingerprint
+from streamasr.model import Tokens
 from streamasr.scoring import count_errors
+
+from ..conftest import save_tiny, write_graph
+from ..decoding.models import arpa_of
+
+ARPA = arpa_of({(word,): (-1.0, 0.0) for word in ("<s>", "</s>", "<unk>", "one", "word")})
 
 
 @pytest.fixture
@@ -65,6 +73,92 @@ def test_errors_are_counted_over_the_corpus():
 )
 def test_errors_of_nothing(reference, hypothesis, wer):
     assert count_errors([reference], [hypothesis]).wer == wer
+
+
+@pytest.fixture
+def damaged(samples_folder: Path, tmp_path: Path) -> Path:
+    """A manifest: a recording, one that breaks off, and one that is no audio."""
+    audio = (samples_folder / "belly.flac").read_bytes()
+    (tmp_path / "good.flac").write_bytes(audio)
+    (tmp_path / "short.flac").write_bytes(audio[: len(audio) // 2])
+    (tmp_path / "text.flac").write_text("no audio\n" * 1000)
+    lines = [f"{name}.flac\tone word" for name in ("short", "text", "good")]
+    path = tmp_path / "some.tsv"
+    path.write_text("\n".join(["path\ttranscript", *lines]) + "\n")
+    return path
+
+
+def error_lines(done, *names: str) -> None:
+    """Check that the recordings of these names, and no others, have a line each."""
+    lines = [line for line in done.err.splitlines() if "error" in line]
+    assert len(lines) == len(names)
+    for line, name in zip(lines, names, strict=True):
+        assert line.startswith("streamasr: error: ")
+        assert f"{name}: " in line
+
+
+@pytest.mark.parametrize("live", [(), ("--live",)], ids=["streamed", "live"])
+def test_a_damaged_recording_does_not_end_the_others(run, tiny_folder, damaged: Path, live):
+    command = ("evaluate", "--model", tiny_folder, damaged, *live)
+    done = run(*command, "--json")
+    assert done.code == 1
+    figures = json.loads(done.out)
+    assert figures["utterances"] == 1
+    assert [Path(each["path"]).name for each in figures["failed"]] == ["short.flac", "text.flac"]
+    assert "damaged or cut short" in figures["failed"][0]["error"]
+    error_lines(done, "short.flac", "text.flac")
+    if not live:
+        done = run(*command)
+        assert (done.code, done.out.rstrip()[-21:]) == (1, "; 2 of 3 not measured")
+        error_lines(done, "short.flac", "text.flac")
+
+
+def test_a_figure_over_nothing_is_none(run, tiny_folder, damaged: Path):
+    command = ("evaluate", "--model", tiny_folder, damaged, "--limit", 2)
+    for live in ((), ("--live",)):
+        figures = json.loads(run(*command, *live, "--json").out)
+        assert (figures["utterances"], figures["wer"], len(figures["failed"])) == (0, None, 2)
+        done = run(*command, *live)
+        assert (done.code, done.out) == (1, "nothing measured; 2 of 2 not measured\n")
+
+
+def test_tune_leaves_a_damaged_recording_out(run, tmp_path: Path, damaged: Path):
+    folder = save_tiny(tmp_path / "model")
+    write_graph(folder, ARPA, "one\nword\n", Tokens.characters())
+    command = ("tune", "--model", folder, "--searches", 1, "--trials", 2, damaged)
+    done = run(*command)
+    assert done.code == 1
+    assert done.out.startswith("before  ")
+    assert (folder / "beam.json").exists()
+    assert "\n2 of 3 recordings were left out\n" in done.err
+    error_lines(done, "short.flac", "text.flac")
+    done = run(*command, "--every", 3)  # the first of three
+    assert (done.code, done.out) == (1, "")
+    assert "there is no recording to choose on: " in done.err
+    error_lines(done, "short.flac")
+
+
+def test_any_exception_of_one_recording_is_its_line(run, tiny_folder, damaged, monkeypatch):
+    def fail(path, **_):
+        raise RuntimeError(f"what nobody foresaw\nin {path.name}")
+
+    monkeypatch.setattr("streamasr.sources.open_audio", fail)
+    done = run("evaluate", "--model", tiny_folder, damaged, "--json")
+    assert done.code == 1
+    error_lines(done, "short.flac", "text.flac", "good.flac")
+    assert "(RuntimeError: what nobody foresaw in good.flac)" in done.err
+
+
+def test_what_a_listener_should_know_is_a_note(run, tiny_folder, tmp_path: Path):
+    path = tmp_path / "a.wav"
+    sound = np.random.default_rng(0).normal(0, 0.1, 8_000)
+    soundfile.write(path, np.stack([sound, -sound], axis=1), 16_000)
+    (tmp_path / "a.tsv").write_text("path\ttranscript\n" + "a.wav\tone word\n" * 2)
+    done = run("evaluate", "--model", tiny_folder, tmp_path / "a.tsv", "--json")
+    assert done.code == 0
+    (note,) = done.err.splitlines()
+    assert note.startswith(f"{path}: ")
+    assert "cancel" in note
 
 
 def test_all_that_names_a_model_names_it_alike(run, tiny_folder, tiny, samples_folder, tmp_path):
