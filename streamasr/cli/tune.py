@@ -64,7 +64,7 @@ def tune(
                 seed=seed,
                 report=report,
             )
-        except AudioError as error:  # of every recording
+        except AudioError as error:  # every recording failed
             console.error(str(error))
             raise typer.Exit(1) from None
     print(f"before  {_line(found.before)}")

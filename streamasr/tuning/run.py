@@ -49,7 +49,7 @@ class Trial:
 class Tuning:
     """The settings before and after, and the 95 % interval of the change of WER.
 
-    ``after`` is ``before`` where none made fewer errors. Recordings that ``failed`` count nowhere.
+    ``after`` is ``before`` where none made fewer errors. Recordings that ``failed`` were left out.
     """
 
     before: Trial
@@ -74,7 +74,7 @@ def tune(
     any weights choose at once, so that thousands are tried (minimum error rate training, Och 2003).
     The best are then decoded with anew, and what makes confidence the share of words that are right
     is estimated. Posteriors are computed once, and each utterance is decoded whole: chunks do not
-    change the words.
+    change the words. Recordings that break off or cannot be read are left out.
 
     Args:
         folder: a model folder with a search graph.
@@ -87,7 +87,7 @@ def tune(
 
     Raises:
         ModelError: the folder has no language model, or an unusable one.
-        AudioError: no recording can be read; those that break off or cannot be are left out.
+        AudioError: no recording can be read.
     """
     recognizer = Recognizer.from_pretrained(folder, decoder="greedy")
     run = _Run(folder, recognizer, report)
@@ -122,10 +122,13 @@ def tune(
     stored = Trial(calibration, kept.counts)
     path = folder / SETTINGS
     path.write_text(calibration.model_dump_json(exclude_defaults=True) + "\n", encoding="utf-8")
-    speakers = [utterance.speaker for utterance in utterances]
+    speakers = [utterance.speaker for utterance in run.utterances]
     interval = bootstrap_interval(change, before.lengths, speakers, seed=seed)
     return Tuning(
-        Trial(run.start, before.counts), stored, interval if kept is after else (0.0, 0.0)
+        Trial(run.start, before.counts),
+        stored,
+        interval if kept is after else (0.0, 0.0),
+        tuple(run.failed),
     )
 
 
@@ -154,25 +157,28 @@ class _Run:
         self.start = (
             BeamConfig.model_validate_json(path.read_bytes()) if path.exists() else BeamConfig()
         )
-        self.references: list[str] = []
-        self.speakers: list[str] = []
+        self.utterances: list[Utterance] = []
         self.failed: list[Failure] = []
         self._log_probs: list[Tensor] = []
 
     def hear(self, utterances: Sequence[Utterance]) -> None:
-        """Compute the posteriors of all recordings; raises AudioError if each of them fails."""
-        for number, utterance in enumerate(utterances, start=1):
-            outcome = attempt(utterance.path, partial(_posteriors, self._recognizer, utterance))
-            if isinstance(outcome, Failure):
-                self.failed.append(outcome)
+        """Compute the posteriors of all recordings; raises AudioError if there are none."""
+        for number, utterance in enumerate(utterances, 1):
+            found = attempt(utterance.path, partial(_posteriors, self._recognizer, utterance))
+            if isinstance(found, Failure):
+                self.failed.append(found)
             else:
-                self._log_probs.append(outcome)
-                self.references.append(utterance.transcript)
-                self.speakers.append(utterance.speaker)
+                self.utterances.append(utterance)
+                self._log_probs.append(found)
             self._report("posteriors", number, len(utterances))
-        if not self._log_probs:
+        if not self.utterances:
             problems = [failure.problem for failure in self.failed] or ["the list is empty"]
             raise AudioError(f"there is no recording to choose on: {'; '.join(problems)}")
+
+    @property
+    def references(self) -> list[str]:
+        """What was said in each recording."""
+        return [utterance.transcript for utterance in self.utterances]
 
     def _decoder(self, kind: type[D], config: BeamConfig) -> D:
         bundle = self._recognizer.bundle

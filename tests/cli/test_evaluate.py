@@ -11,7 +11,13 @@ import soundfile
 
 from streamasr.errors import ModelError
 from streamasr.fingerprint import fingerprint
+from streamasr.model import Tokens
 from streamasr.scoring import count_errors
+
+from ..conftest import save_tiny, write_graph
+from ..decoding.models import arpa_of
+
+ARPA = arpa_of({(word,): (-1.0, 0.0) for word in ("<s>", "</s>", "<unk>", "one", "word")})
 
 
 @pytest.fixture
@@ -114,6 +120,22 @@ def test_a_figure_over_nothing_is_none(run, tiny_folder, damaged: Path):
         assert (figures["utterances"], figures["wer"], len(figures["failed"])) == (0, None, 2)
         done = run(*command, *live)
         assert (done.code, done.out) == (1, "nothing measured; 2 of 2 not measured\n")
+
+
+def test_tune_leaves_a_damaged_recording_out(run, tmp_path: Path, damaged: Path):
+    folder = save_tiny(tmp_path / "model")
+    write_graph(folder, ARPA, "one\nword\n", Tokens.characters())
+    command = ("tune", "--model", folder, "--searches", 1, "--trials", 2, damaged)
+    done = run(*command)
+    assert done.code == 1
+    assert done.out.startswith("before  ")
+    assert (folder / "beam.json").exists()
+    assert "\n2 of 3 recordings were left out\n" in done.err
+    error_lines(done, "short.flac", "text.flac")
+    done = run(*command, "--every", 3)  # the first of three
+    assert (done.code, done.out) == (1, "")
+    assert "there is no recording to choose on: " in done.err
+    error_lines(done, "short.flac")
 
 
 def test_any_exception_of_one_recording_is_its_line(run, tiny_folder, damaged, monkeypatch):
