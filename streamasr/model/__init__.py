@@ -2,12 +2,14 @@
 
 from .acoustic import AcousticModel, ModelConfig, log_softmax_heads
 from .bundle import Bundle, load_bundle, read_spelling_tokens, save_bundle
+from .second import SecondStack
 from .tokens import Tokens
 
 __all__ = [
     "AcousticModel",
     "Bundle",
     "ModelConfig",
+    "SecondStack",
     "Tokens",
     "load_bundle",
     "log_softmax_heads",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from .convolutions import Convolutions
+from .second import SecondStack
 
 __all__ = ["AcousticModel", "ModelConfig", "log_softmax_heads"]
 
@@ -18,7 +19,8 @@ class ModelConfig(BaseModel):
     """The sizes of the network. ``vocab_size`` counts the blank, and so does ``phone_size``.
 
     ``phone_size`` is 0 for a model without a head for phones. With ``channels`` there are
-    convolutions over timesteps of ``input_size / n_mels`` frames.
+    convolutions over timesteps of ``input_size / n_mels`` frames. With ``second_layers`` there is a
+    second pass over whole segments, with a head for phones of its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,6 +32,7 @@ class ModelConfig(BaseModel):
     phone_size: int = Field(0, ge=0)
     channels: int = Field(0, ge=0)
     n_mels: int = Field(80, gt=0)
+    second_layers: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _frames_fit(self) -> Self:
@@ -38,6 +41,8 @@ class ModelConfig(BaseModel):
                 f"convolutions need timesteps of at least 9 frames of {self.n_mels} bins, "
                 f"input_size is {self.input_size}"
             )
+        if self.second_layers and not self.phone_size:
+            raise ValueError("second_layers need phone_size: the second pass answers with phones")
         return self
 
     @property
@@ -51,6 +56,12 @@ class ModelConfig(BaseModel):
             return None
         return Convolutions(self.input_size, self.hidden_size, self.channels, self.n_mels)
 
+    def second(self) -> SecondStack | None:
+        """Return a new second stack of these sizes, if there is one."""
+        if not self.second_layers:
+            return None
+        return SecondStack(self.hidden_size, self.second_layers, self.phone_size)
+
 
 class AcousticModel(nn.Module):
     """Timesteps in, log-posteriors of CTC tokens out (Graves et al. 2006), state passed through.
@@ -58,6 +69,9 @@ class AcousticModel(nn.Module):
     A projection to the hidden size and what convolutions add, a residual stack of LSTM layers,
     normalisation, and the head. Gains and biases of the normalisations are folded into the weights
     that follow them, so that a persistent kernel can run the stack in one launch.
+
+    ``second``, if the model has one, maps the ``r (T, B, H)`` of whole segments, as ``encode``
+    gives it, to ``log_probs (T, B, P)`` of phones that know what follows, too.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -69,6 +83,7 @@ class AcousticModel(nn.Module):
         self.lstm = PersistentLSTM(hidden, hidden, config.num_layers, residual=True)
         self.norm = nn.LayerNorm(hidden, eps=NORM_EPSILON, elementwise_affine=False)
         self.head = nn.Linear(hidden, config.output_size)
+        self.second = config.second()
 
     def initial_state(self, batch: int = 1) -> LSTMState:
         """Return the state ``(L, batch, H)`` of streams that have heard nothing."""
@@ -88,11 +103,31 @@ class AcousticModel(nn.Module):
         ``lengths (B,)`` says how many timesteps each row has, when rows differ: what stands behind
         them means nothing, and the row's state is the one after its last.
         """
+        r, state = self.encode(frames, state, lengths=lengths, backend=backend)
+        return self.classify(r), state
+
+    def encode(
+        self,
+        frames: Tensor,
+        state: LSTMState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        backend: str = "auto",
+    ) -> tuple[Tensor, LSTMState]:
+        """Map ``frames (T, B, I)`` to the stack's normalised output ``r (T, B, H)``; see forward.
+
+        ``classify`` and ``second`` both read it.
+        """
         x = self.input(frames)
         if self.convolutions is not None:
             x = x + self.convolutions(frames)
         y, state = self.lstm(x, state, lengths=lengths, backend=backend)
-        return log_softmax_heads(self.head(self.norm(y)), self.config), state
+        r: Tensor = self.norm(y)
+        return r, state
+
+    def classify(self, r: Tensor) -> Tensor:
+        """Map ``r (T, B, H)`` to the ``log_probs (T, B, V + P)`` that ``forward`` returns."""
+        return log_softmax_heads(self.head(r), self.config)
 
 
 def log_softmax_heads(logits: Tensor, config: ModelConfig) -> Tensor:

@@ -27,7 +27,10 @@ def average_runs(runs: Sequence[Path], folder: Path) -> None:
     sizes = last.config.model
     network = TrainingNetwork(
         NetworkConfig(
-            hidden_size=sizes.hidden_size, num_layers=sizes.num_layers, channels=sizes.channels
+            hidden_size=sizes.hidden_size,
+            num_layers=sizes.num_layers,
+            channels=sizes.channels,
+            second=sizes.second_layers,
         ),
         *(sizes.input_size, sizes.vocab_size, sizes.phone_size, sizes.n_mels),
     )

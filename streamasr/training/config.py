@@ -131,13 +131,16 @@ class LossConfig(_Section):
 class NetworkConfig(_Section):
     """The stack; normalisation between its layers folds into the weights on export.
 
-    ``channels`` are those of the convolutions before it, 0 for none.
+    ``channels`` are those of the convolutions before it, 0 for none. With ``second`` layers a
+    second stack is trained on top of the model that ``init`` names, which stays as it is: it reads
+    whole utterances, in both directions, and answers with phones.
     """
 
     hidden_size: int = Field(512, gt=0)
     num_layers: int = Field(4, gt=0)
     dropout: float = Field(0.1, ge=0, lt=1)
     channels: int = Field(0, ge=0)
+    second: int = Field(0, ge=0)
 
 
 class OptimizerConfig(_Section):
@@ -209,6 +212,10 @@ def load_config(path: str | Path) -> TrainingConfig:
         config = config.with_values("phones", lexicon=lexicon)
     elif config.loss.frames or config.loss.phones:
         raise ConfigError(f"{path}: loss.frames and loss.phones need phones.lexicon")
+    if config.network.second and not (config.init and config.phones.lexicon):
+        raise ConfigError(f"{path}: network.second needs init, to stand on, and phones.lexicon")
+    if config.network.second and config.loss.characters:
+        raise ConfigError(f"{path}: loss.characters must be 0 with network.second")
     paths = {"output": str(base / config.output)}
     if config.init:
         paths["init"] = str(base / config.init)

@@ -35,7 +35,7 @@ class _Whole(nn.Module):
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         # A graph must not hold weights that autocast has rounded once and for all.
         with autocast(self._config, frames.device, keep_rounded=False):
-            log_probs: Tensor = self._network(frames)
+            log_probs: Tensor = self._network(frames, lengths)
         if self._trigrams is None:
             return log_probs, log_probs.new_zeros(len(lengths))
         return log_probs, log_denominator(log_probs[..., self._phones], lengths, self._trigrams)

@@ -194,7 +194,8 @@ def _scores(
         for i in batch
     ]
     device = next(network.parameters()).device
-    log_probs = network(torch.nn.utils.rnn.pad_sequence(items).to(device)).cpu()
+    lengths = torch.tensor([len(frames) for frames in items])
+    log_probs = network(torch.nn.utils.rnn.pad_sequence(items).to(device), lengths).cpu()
     return [log_probs[: len(frames), row].numpy() for row, frames in enumerate(items)]
 
 

@@ -115,7 +115,9 @@ class _Run:
         state.seconds += elapsed
         state.hours += batch.seconds / 3600
         last = state.update == config.optimizer.updates
-        due = self.dev and (last or state.update % config.evaluate_every == 0)
+        # Characters are what is scored, and those below a second stack stay as they are.
+        scored = self.dev and not config.network.second
+        due = scored and (last or state.update % config.evaluate_every == 0)
         scores = self._validate() if due else {}
         self.log.write(
             update=state.update,
@@ -249,7 +251,8 @@ def _update(
         log_probs, denominators = shaped(batch)
     else:
         with autocast(config, state.device):
-            log_probs = state.network(batch.frames.to(state.device, non_blocking=True))
+            frames = batch.frames.to(state.device, non_blocking=True)
+            log_probs = state.network(frames, batch.lengths)
     parts = losses(log_probs, batch, state.update, denominators)
     state.network.zero_grad()
     backward(torch.stack([*parts.values()]).sum(), state.network)
@@ -305,4 +308,11 @@ def _starting_model(config: TrainingConfig, tokens: Tokens) -> Bundle | None:
             f"init: {config.init} has convolutions of {sizes.channels} channels, "
             f"network asks for {network.channels}"
         )
+    if sizes.second_layers not in (0, network.second):
+        raise ConfigError(
+            f"init: {config.init} has a second stack of {sizes.second_layers} layers, "
+            f"network asks for {network.second}"
+        )
+    if network.second and not sizes.phone_size:
+        raise ConfigError(f"init: {config.init} has no head for phones: no second stack can follow")
     return start

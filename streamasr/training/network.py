@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from persistent_lstm import NORM_EPSILON
+from persistent_lstm import NORM_EPSILON, LayerWeights
 from torch import Tensor, nn
 
 from ..model import AcousticModel, ModelConfig, log_softmax_heads
+from ..model.second import reads_backward, reverse_rows
 from .config import NetworkConfig
 
 __all__ = ["TrainingNetwork"]
@@ -28,13 +29,38 @@ class _Block(nn.Module):
         return r + out
 
 
+class _Second(nn.Module):
+    """The second stack: blocks in alternating directions, and its heads for phones and frames."""
+
+    def __init__(self, config: NetworkConfig, phone_size: int) -> None:
+        super().__init__()
+        hidden = config.hidden_size
+        self.blocks = nn.ModuleList(_Block(hidden, config.dropout) for _ in range(config.second))
+        self.norm = nn.LayerNorm(hidden, eps=NORM_EPSILON)
+        self.head = nn.Linear(hidden, phone_size)
+        self.frames = nn.Linear(hidden, phone_size)
+
+    def forward(self, r: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Map ``r (T, B, H)`` to log-posteriors ``(T, B, P)`` of phones, and of frames."""
+        for number, block in enumerate(self.blocks):
+            if reads_backward(number):
+                r = reverse_rows(block(reverse_rows(r, lengths)), lengths)
+            else:
+                r = block(r)
+        r = self.norm(r)
+        return self.head(r).float().log_softmax(-1), self.frames(r).float().log_softmax(-1)
+
+
 class TrainingNetwork(nn.Module):
     """A pre-norm residual stack of LSTM layers and its heads: tokens, phones, and frames.
 
     The head for frames tells the phone of every timestep, where that for phones, like all that CTC
     trains, answers once a phone. It teaches the stack, aligns, and is not shipped.
 
-    Unidirectional, so what follows an utterance in a padded batch cannot reach it.
+    Unidirectional, so what follows an utterance in a padded batch cannot reach it. With a second
+    stack, which reads both ways, that needs ``lengths``; phones and frames are then its answers,
+    and it alone is trained. Dropout in the stack below stays on meanwhile: without it that stack
+    knows its own training set better than it will know anything else.
     """
 
     def __init__(
@@ -55,6 +81,7 @@ class TrainingNetwork(nn.Module):
             phone_size=phone_size,
             channels=config.channels,
             n_mels=n_mels,
+            second_layers=config.second,
         )
         self.input = nn.Linear(input_size, hidden)
         self.convolutions = self.sizes.convolutions()
@@ -63,34 +90,58 @@ class TrainingNetwork(nn.Module):
         )
         self.norm = nn.LayerNorm(hidden, eps=NORM_EPSILON)
         self.head = nn.Linear(hidden, self.sizes.output_size)
-        self.frames = nn.Linear(hidden, phone_size) if phone_size else None
+        self.second: _Second | None = None
+        self.frames: nn.Linear | None = None
+        if config.second:
+            self.requires_grad_(False)
+            self.second = _Second(config, phone_size)
+        elif phone_size:
+            self.frames = nn.Linear(hidden, phone_size)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Map ``frames (T, B, F)`` to ``log_probs (T, B, V + P + P)``, float32."""
-        r = self.input(frames).float()
+    def forward(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Map ``frames (T, B, F)`` to ``log_probs (T, B, V + P + P)``, float32.
+
+        ``lengths (B,)`` are the rows' timesteps, all ``T`` if None.
+        """
+        r = self._encode(frames)
+        shipped = log_softmax_heads(self.head(self.norm(r)).float(), self.sizes)
+        if self.second is not None:
+            z = nn.functional.layer_norm(r, r.shape[-1:], eps=NORM_EPSILON)
+            characters = shipped[..., : self.sizes.vocab_size]
+            return torch.cat([characters, *self.second(z, lengths)], dim=-1)
+        if self.frames is None:
+            return shipped
+        return torch.cat([shipped, self.frames(self.norm(r)).float().log_softmax(dim=-1)], dim=-1)
+
+    def _encode(self, frames: Tensor) -> Tensor:
+        r: Tensor = self.input(frames).float()
         if self.convolutions is not None:
             r = r + self.convolutions(frames).float()
         for block in self.blocks:
             r = block(r)
-        r = self.norm(r)
-        shipped = log_softmax_heads(self.head(r).float(), self.sizes)
-        if self.frames is None:
-            return shipped
-        return torch.cat([shipped, self.frames(r).float().log_softmax(dim=-1)], dim=-1)
+        return r
 
     @torch.no_grad()
     def load_exported(self, model: AcousticModel) -> None:
         """Take over the weights of a finished model; gains become 1 and biases 0 again.
 
-        Heads that the model lacks stay as they were made.
+        Heads that the model lacks stay as they were made, but for that of a second stack, which
+        begins as the head below it.
         """
         self._load_input(model)
         self.head.weight[: model.config.output_size] = model.head.weight
         self.head.bias[: model.config.output_size] = model.head.bias
         for block, source in zip(self.blocks, model.lstm.weights, strict=True):
-            assert isinstance(block, _Block)
-            for parameter, tensor in zip(block.lstm.parameters(), source, strict=True):
-                parameter.copy_(tensor)
+            _load_layer(block, source)
+        if self.second is None:
+            return
+        if model.second is None:
+            self.second.head.weight.copy_(model.head.weight[self.sizes.vocab_size :])
+            self.second.head.bias.copy_(model.head.bias[self.sizes.vocab_size :])
+            return
+        self.second.head.load_state_dict(model.second.head.state_dict())
+        for block, source in zip(self.second.blocks, model.second.weights, strict=True):
+            _load_layer(block, source)
 
     def _load_input(self, model: AcousticModel) -> None:
         """Take over how a model sees a timestep, which may be of fewer frames than here.
@@ -121,14 +172,32 @@ class TrainingNetwork(nn.Module):
         if self.convolutions is not None and model.convolutions is not None:
             model.convolutions.load_state_dict(self.convolutions.state_dict())
         for block, target in zip(self.blocks, model.lstm.weights, strict=True):
-            assert isinstance(block, _Block)
-            gain, bias = block.norm.weight.cpu(), block.norm.bias.cpu()
-            w_ih, w_hh, b_ih, b_hh = (p.cpu() for p in block.lstm.parameters())
-            target.w_ih.copy_(w_ih * gain)
-            target.w_hh.copy_(w_hh)
-            target.b_ih.copy_(b_ih + b_hh + w_ih @ bias)
-            target.b_hh.zero_()
-        weight, bias = self.head.weight.cpu(), self.head.bias.cpu()
-        model.head.weight.copy_(weight * self.norm.weight.cpu())
-        model.head.bias.copy_(bias + weight @ self.norm.bias.cpu())
+            _fold_layer(block, target)
+        _fold_head(self.head, self.norm, model.head)
+        if self.second is not None and model.second is not None:
+            for block, target in zip(self.second.blocks, model.second.weights, strict=True):
+                _fold_layer(block, target)
+            _fold_head(self.second.head, self.second.norm, model.second.head)
         return model.requires_grad_(False).eval()
+
+
+def _load_layer(block: nn.Module, source: LayerWeights) -> None:
+    assert isinstance(block, _Block)
+    for parameter, tensor in zip(block.lstm.parameters(), source, strict=True):
+        parameter.copy_(tensor)
+
+
+def _fold_layer(block: nn.Module, target: LayerWeights) -> None:
+    assert isinstance(block, _Block)
+    gain, bias = block.norm.weight.cpu(), block.norm.bias.cpu()
+    w_ih, w_hh, b_ih, b_hh = (p.cpu() for p in block.lstm.parameters())
+    target.w_ih.copy_(w_ih * gain)
+    target.w_hh.copy_(w_hh)
+    target.b_ih.copy_(b_ih + b_hh + w_ih @ bias)
+    target.b_hh.zero_()
+
+
+def _fold_head(head: nn.Linear, norm: nn.LayerNorm, target: nn.Linear) -> None:
+    weight, bias = head.weight.cpu(), head.bias.cpu()
+    target.weight.copy_(weight * norm.weight.cpu())
+    target.bias.copy_(bias + weight @ norm.bias.cpu())

@@ -105,10 +105,11 @@ class TrainingState:
 
 
 def _optimizers(config: OptimizerConfig, network: TrainingNetwork) -> list[torch.optim.Optimizer]:
-    """Return Muon for the matrices between hidden units, and AdamW for all else."""
-    hidden = [p for p in network.blocks.parameters() if p.dim() == 2] if config.muon else []
+    """Return Muon for the matrices between hidden units, and AdamW for all else that is trained."""
+    blocks = network.second.blocks if network.second is not None else network.blocks
+    hidden = [p for p in blocks.parameters() if p.dim() == 2] if config.muon else []
     chosen = {id(p) for p in hidden}
-    rest = [p for p in network.parameters() if id(p) not in chosen]
+    rest = [p for p in network.parameters() if p.requires_grad and id(p) not in chosen]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(
             [
@@ -136,5 +137,7 @@ def _identity(config: TrainingConfig) -> str:
     parts = config.model_dump(include={"seed", "frontend", "network", "data"}, mode="json")
     for name in ("root", "workers", "dev", "piece_seconds", "whole"):
         del parts["data"][name]
+    if not config.network.second:
+        del parts["network"]["second"]  # as in checkpoints from before there was one
     parts |= {"phones": bool(config.phones.lexicon), "muon": config.optimizer.muon}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
