@@ -30,7 +30,7 @@ def choose_track(
 
     Args:
         container: an open container.
-        wanted: a number from 1, or a language as the container names it; None: the default track.
+        wanted: a number from 1, or a language in any of its codes; None: the default track.
 
     Raises:
         NotAudio: there is no such track, or none that can be decoded.
@@ -112,13 +112,30 @@ def _find(tracks: Sequence["AudioStream"], wanted: int | str) -> "AudioStream":
         if not 1 <= number <= len(tracks):
             raise NotAudio(f"has no audio track {number}; there are {named}")
         return tracks[number - 1]
-    language = wanted.casefold()
-    for track in tracks:
-        tag = _language(track).casefold()
-        # Containers have "eng" or "en-GB" where a person says "en".
-        if tag and (tag == language or (len(language) == 2 and tag.startswith(language))):
-            return track
+    tagged = [(track, _language(track)) for track in tracks]
+    same = [track for track, tag in tagged if tag.casefold() == wanted.casefold()]
+    alike = same or [track for track, tag in tagged if tag and _is_language(wanted, tag)]
+    if alike:
+        return alike[0]
     raise NotAudio(f"has no audio track in {wanted!r}; there are {named}")
+
+
+def _is_language(wanted: str, tag: str) -> bool:
+    """Whether a container's tag is of the ``wanted`` language, in whichever code.
+
+    Containers have ISO 639-2 ("ger" or "deu") or BCP 47 ("de-CH") where a person says "de". A
+    script or region that only one of them names does not part them.
+    """
+    import langcodes
+
+    try:
+        asked, found = langcodes.get(wanted), langcodes.get(tag)
+    except ValueError:  # no code of a language
+        return False
+    return asked.language in (found.language, found.prefer_macrolanguage().language) and all(
+        a is None or b is None or a == b
+        for a, b in ((asked.script, found.script), (asked.territory, found.territory))
+    )
 
 
 def _name(tracks: Sequence["AudioStream"], track: "AudioStream") -> str:

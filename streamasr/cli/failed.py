@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..failures import Failure
     from ..live_evaluation import LiveEvaluation
 
-__all__ = ["as_json", "end_with", "not_measured"]
+__all__ = ["Collected", "as_json", "end_with", "not_measured"]
 
 
 def end_with(failed: Sequence[Failure]) -> None:
@@ -23,6 +23,24 @@ def end_with(failed: Sequence[Failure]) -> None:
         console.error(failure.problem)
     if failed:
         raise typer.Exit(1)
+
+
+class Collected:
+    """Prints each recording that fails as it does so, and ends the command with 1 for them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, failure: Failure) -> None:
+        """Print a recording's error line."""
+        self._count += 1
+        console.error(failure.problem)
+
+    def end(self) -> None:
+        """Say how many were left out; exit with 1 if there is any."""
+        if self._count:
+            console.note(f"{self._count} recordings were left out")
+            raise typer.Exit(1)
 
 
 def not_measured(evaluation: Evaluation | LiveEvaluation) -> str:

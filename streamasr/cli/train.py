@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import console
+from . import console, failed
 
 if TYPE_CHECKING:
     from ..training.loop import Progress
@@ -31,7 +31,10 @@ def train(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
-    """Train a model, or go on where an interrupted run of the same CONFIG stopped."""
+    """Train a model, or go on where an interrupted run of the same CONFIG stopped.
+
+    Recordings that cannot be decoded are named and left out; the exit code is then 1.
+    """
     import torch
 
     from ..training import load_config
@@ -59,11 +62,13 @@ def train(
                 f"dev WER {100 * p.dev_wer:.2f} %"
             )
 
+    left_out = failed.Collected()
     try:
-        folder = run(settings, report)
+        folder = run(settings, report, left_out)
     finally:
         bar.stop()
     console.note(f"model written to {folder}")
+    left_out.end()
 
 
 def prepare_librispeech(
@@ -78,5 +83,8 @@ def prepare_librispeech(
     """Write a manifest per LibriSpeech subset: ROOT/SUBSET.tsv."""
     from ..training.librispeech import write_manifests
 
-    for path, count, hours in write_manifests(root, subsets, download=download):
+    left_out = failed.Collected()
+    written = write_manifests(root, subsets, download=download, on_failure=left_out)
+    for path, count, hours in written:
         console.note(f"{path}: {count} utterances, {hours:.1f} h")
+    left_out.end()

@@ -6,7 +6,7 @@ whoever computes it and whenever: a resumed run sees what an uninterrupted one w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..audio import SAMPLE_RATE
 from ..errors import ConfigError
+from ..failures import Failure, warn_of_failure
 from ..frontend import Frontend
 from ..manifest import Utterance, normalise, read_manifest
 from ..model import Tokens
@@ -68,8 +69,16 @@ def _audio_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".tsv")
 
 
-def load_corpus(config: TrainingConfig, tokens: Tokens) -> Corpus:
-    """Read manifests and decode the audio, once; raises ConfigError for what cannot be used."""
+def load_corpus(
+    config: TrainingConfig,
+    tokens: Tokens,
+    on_failure: Callable[[Failure], None] = warn_of_failure,
+) -> Corpus:
+    """Read manifests and decode the audio, once; recordings that cannot be decoded are left out.
+
+    Raises ConfigError for manifests that cannot be used, MissingError for recordings that are not
+    there.
+    """
     root = Path(config.data.root)
     folder = Path(config.output) / "cache"
     utterances: list[Utterance] = []
@@ -80,15 +89,18 @@ def load_corpus(config: TrainingConfig, tokens: Tokens) -> Corpus:
             raise ConfigError(f"{root / source.manifest}: no utterance matches {source.only!r}")
         utterances += chosen
         shares += [source.share] * len(chosen)
-    for u in utterances:
-        if not u.path.is_file():
-            raise ConfigError(f"{u.path}: listed in a manifest, but there is no such file")
-    cache = AudioCache([u.path for u in utterances], folder)
+    paths = [u.path for u in utterances]
+    cache, kept = AudioCache(paths, folder).readable(paths, on_failure)
+    if not kept:
+        raise ConfigError("no recording of the training set can be decoded")
+    utterances, shares = [utterances[k] for k in kept], [shares[k] for k in kept]
     texts = [normalise(u.transcript) for u in utterances]
     targets = [tokens.encode(text) for text in texts]
 
     def extra(name: str) -> AudioCache | None:
-        return AudioCache(_audio_files(root / name), folder) if name else None
+        paths = _audio_files(root / name) if name else []
+        found, kept = AudioCache(paths, folder).readable(paths, on_failure)
+        return found if kept else None
 
     augmenter = Augmenter(config.augment, extra(config.data.noise), extra(config.data.rooms))
     seconds = [cache.length(i) / SAMPLE_RATE for i in range(len(cache))]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Self
@@ -17,14 +18,25 @@ from rich.console import Console
 from rich.progress import track
 
 from ..audio import open_audio
+from ..errors import MissingError
+from ..failures import Failure, attempt
+from ..paths import unusable
 
 __all__ = ["AudioCache"]
 
 
-def _decode(path: Path) -> NDArray[np.int16]:
+def _decode(path: Path) -> NDArray[np.int16] | Failure:
+    return attempt(path, partial(_samples_of, path))
+
+
+def _samples_of(path: Path) -> NDArray[np.int16]:
     with open_audio(path) as audio:
         samples = np.concatenate([*audio.blocks()])
     return np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
+
+
+def _problems_file(index: Path) -> Path:
+    return index.with_suffix(".failed.json")
 
 
 def _windows(items: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
@@ -36,14 +48,24 @@ class AudioCache:
     """Recordings as 16 kHz mono int16 in a memory-mapped file, made on first use.
 
     The file's name is a digest of the paths, sizes and times of all recordings, so a changed data
-    set makes a new one. ``cache[i]`` is a float32 array in [-1, 1].
+    set makes a new one. ``cache[i]`` is a float32 array in [-1, 1], empty for a recording that
+    ``failed`` to be decoded; these are the problems by index, kept in a file beside.
+
+    Raises MissingError for recordings that are not there.
     """
 
     def __init__(self, paths: Sequence[Path], folder: Path) -> None:
         digest = hashlib.sha256()
+        missing = []
         for path in paths:
-            status = path.stat()
+            try:
+                status = path.stat()
+            except (OSError, ValueError):
+                missing.append(unusable(str(path)) or f"{path}: cannot be read")
+                continue
             digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
+        if missing:
+            raise MissingError(missing)
         stem = folder / digest.hexdigest()[:16]
         self._samples = stem.with_suffix(".int16")
         index = stem.with_suffix(".json")
@@ -52,10 +74,14 @@ class AudioCache:
             self._build(paths, index)
         offsets = json.loads(index.read_text())
         self._spans: list[tuple[int, int]] = [*pairwise(offsets)]
+        self.failed: dict[int, str] = {}
+        if (problems := _problems_file(index)).exists():
+            self.failed = {int(k): text for k, text in json.loads(problems.read_text()).items()}
 
     def _build(self, paths: Sequence[Path], index: Path) -> None:
         offsets = [0]
-        partial = self._samples.with_suffix(".partial")
+        failed: dict[int, str] = {}
+        unfinished = self._samples.with_suffix(".partial")
         stderr = Console(stderr=True)
         groups = track(
             [*_windows(paths, 64)],
@@ -64,15 +90,30 @@ class AudioCache:
             console=stderr,
             disable=not stderr.is_terminal,
         )
-        with partial.open("wb") as file, ThreadPoolExecutor() as pool:
+        with unfinished.open("wb") as file, ThreadPoolExecutor() as pool:
             for group in groups:
-                for samples in pool.map(_decode, group):
-                    file.write(samples.tobytes())
-                    offsets.append(offsets[-1] + len(samples))
-        partial.rename(self._samples)
+                for found in pool.map(_decode, group):
+                    if isinstance(found, Failure):
+                        failed[len(offsets) - 1] = found.problem
+                        offsets.append(offsets[-1])
+                        continue
+                    file.write(found.tobytes())
+                    offsets.append(offsets[-1] + len(found))
+        unfinished.rename(self._samples)
+        if failed:
+            _problems_file(index).write_text(json.dumps(failed))
         # The index comes last, and whole: where it is, the samples are complete.
-        partial.write_text(json.dumps(offsets))
-        partial.rename(index)
+        unfinished.write_text(json.dumps(offsets))
+        unfinished.rename(index)
+
+    def readable(
+        self, paths: Sequence[Path], on_failure: Callable[[Failure], None]
+    ) -> tuple[Self, list[int]]:
+        """Return what of ``paths`` could be decoded, and its indices; tell of the others."""
+        for index, problem in self.failed.items():
+            on_failure(Failure(paths[index], problem))
+        kept = [index for index in range(len(self)) if index not in self.failed]
+        return self.cut([self._spans[index] for index in kept]), kept
 
     def span(self, index: int, start: int, end: int) -> tuple[int, int]:
         """Return samples ``start`` to ``end`` of recording ``index`` as places in the file."""
@@ -83,6 +124,7 @@ class AudioCache:
         """Return other recordings of the same file: those between ``spans``, as of ``span``."""
         other = copy.copy(self)
         other._spans = [*spans]
+        other.failed = {}
         return other
 
     def __len__(self) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from .._torchaudio import torchaudio
 from ..audio import open_audio
 from ..errors import ConfigError
+from ..failures import Failure, attempt, warn_of_failure
 from ..manifest import Utterance, write_manifest
 
 __all__ = ["SUBSETS", "write_manifests"]
@@ -24,12 +26,17 @@ SUBSETS = (
 
 
 def write_manifests(
-    root: Path, subsets: Sequence[str], *, download: bool = False
+    root: Path,
+    subsets: Sequence[str],
+    *,
+    download: bool = False,
+    on_failure: Callable[[Failure], None] = warn_of_failure,
 ) -> Iterator[tuple[Path, int, float]]:
     """Write ``root/SUBSET.tsv`` for each subset; yield its path, utterances and hours.
 
     ``root`` holds the folder ``LibriSpeech`` as its archives unpack it; with ``download``, missing
-    archives are fetched there first. Raises ConfigError for an unknown or missing subset.
+    archives are fetched there first. Recordings that cannot be opened are left out and told to
+    ``on_failure``. Raises ConfigError for an unknown or missing subset.
     """
     for subset in subsets:
         if subset not in SUBSETS:
@@ -44,9 +51,16 @@ def write_manifests(
         for index in range(len(dataset)):
             name, _rate, transcript, speaker, *_ = dataset.get_metadata(index)
             path = root / "LibriSpeech" / name
-            with open_audio(path) as audio:
-                duration = audio.duration or 0.0
+            duration = attempt(path, partial(_duration, path))
+            if isinstance(duration, Failure):
+                on_failure(duration)
+                continue
             utterances.append(Utterance(path, duration, f"librispeech-{speaker}", transcript))
         manifest = root / f"{subset}.tsv"
         write_manifest(manifest, utterances)
         yield manifest, len(utterances), sum(u.duration for u in utterances) / 3600
+
+
+def _duration(path: Path) -> float:
+    with open_audio(path) as audio:
+        return audio.duration or 0.0

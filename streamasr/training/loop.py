@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
+from ..failures import Failure, warn_of_failure
 from ..frontend import Frontend, FrontendConfig
 from ..model import Bundle, Tokens, load_bundle, save_bundle
 from ..model.bundle import BundleConfig
@@ -46,14 +47,21 @@ class Progress:
     dev_wer: float | None = None
 
 
-def train(config: TrainingConfig, report: Callable[[Progress], None] = lambda _: None) -> Path:
+def train(
+    config: TrainingConfig,
+    report: Callable[[Progress], None] = lambda _: None,
+    on_failure: Callable[[Failure], None] = warn_of_failure,
+) -> Path:
     """Train, or go on from the last checkpoint, and return the folder of the finished model.
+
+    Recordings that cannot be decoded are left out and told to ``on_failure``, before the first
+    update; those that are not there are a MissingError.
 
     ``output`` receives ``checkpoint.pt``, ``log.csv``, ``curves.png`` and the model folders
     ``model`` (averaged weights) and ``best`` (the same, where the dev WER was lowest).
     """
     keep_freed_memory()
-    run = _Run(config)
+    run = _Run(config, on_failure)
     try:
         while run.state.update < config.optimizer.updates:
             report(run.advance())
@@ -72,17 +80,17 @@ def learning_rate(config: OptimizerConfig, update: int) -> float:
 class _Run:
     """What a run works with: data, dev set, state, log, and the folder of its results."""
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, config: TrainingConfig, on_failure: Callable[[Failure], None]) -> None:
         self.config = config
         self.output = Path(config.output)
         self.output.mkdir(parents=True, exist_ok=True)
         self.tokens = Tokens.characters()
         self.phones = Tokens.phones() if config.phones.lexicon else None
         start = _starting_model(config, self.tokens)
-        self.corpus = load_corpus(config, self.tokens)
+        self.corpus = load_corpus(config, self.tokens, on_failure)
         self.features = _features(config, start, self.corpus)
         self.frontend = Frontend(self.features)
-        self.dev = DevSet(config, self.frontend, self.tokens)
+        self.dev = DevSet(config, self.frontend, self.tokens, on_failure)
         torch.manual_seed(config.seed)
         network = TrainingNetwork(
             config.network,

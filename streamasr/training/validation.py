@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..decoding import GreedyDecoder
+from ..failures import Failure, warn_of_failure
 from ..frontend import Frontend
 from ..manifest import read_manifest
 from ..model import AcousticModel, Tokens
@@ -21,16 +23,24 @@ _BATCH = 24
 
 
 class DevSet:
-    """A fixed sample of the dev manifests."""
+    """A fixed sample of the dev manifests, but for recordings that cannot be decoded."""
 
-    def __init__(self, config: TrainingConfig, frontend: Frontend, tokens: Tokens) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        frontend: Frontend,
+        tokens: Tokens,
+        on_failure: Callable[[Failure], None] = warn_of_failure,
+    ) -> None:
         root = Path(config.data.root)
         utterances = [u for name in config.data.dev for u in read_manifest(root / name)]
         order = np.random.default_rng(config.seed).permutation(len(utterances))
         chosen = [utterances[int(i)] for i in order[: config.evaluate_utterances]]
         chosen.sort(key=lambda u: u.duration)
-        self._references = [u.transcript for u in chosen]
-        self._cache = AudioCache([u.path for u in chosen], Path(config.output) / "cache")
+        paths = [u.path for u in chosen]
+        cache = AudioCache(paths, Path(config.output) / "cache")
+        self._cache, kept = cache.readable(paths, on_failure)
+        self._references = [chosen[k].transcript for k in kept]
         self._frontend = frontend
         self._tokens = tokens
 

@@ -1,5 +1,8 @@
 """What would be lost in silence: channels that cancel, silent tracks, other scales, low levels."""
 
+import subprocess
+import sys
+
 import av
 import numpy as np
 import pytest
@@ -127,6 +130,51 @@ def test_a_track_by_number_or_language(tmp_path, track, expected, suffix):
         got, error, notes = load_noting(source, track=track)
         assert (error, notes) == ("", [])
         assert snr(got, expected) > 10
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tag"),
+    [
+        *(("de", "ger"), ("de", "deu"), ("ger", "de"), ("deu", "ger"), ("DE", "GER")),
+        *(("en", "eng"), ("eng", "en"), ("en", "en-GB"), ("en-GB", "eng"), ("en_GB", "en-GB")),
+        *(("fr", "fre"), ("fr", "fra"), ("fra", "fre"), ("zh", "chi"), ("zh", "zho")),
+        *(("zho", "zh-Hant-TW"), ("zh", "cmn"), ("he", "iw"), ("gsw", "gsw")),
+    ],
+)
+def test_a_language_is_found_in_any_of_its_codes(tmp_path, wanted, tag):
+    path = write_tracks(tmp_path / "a.mkv", [(LOW, "pol", ""), (SILENT, "", ""), (HIGH, tag, "")])
+    got, error, _ = load_noting(path, track=wanted)
+    assert not error
+    assert snr(got, HIGH) > 10
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tag"),
+    [("de", "dut"), ("en-GB", "en-US"), ("nb", "nno"), ("en", "enm"), ("und", "und"), ("d", "ger")],
+)
+def test_another_language_is_not_taken_for_it(tmp_path, wanted, tag):
+    path = write_tracks(tmp_path / "a.mkv", [(LOW, "pol", ""), (HIGH, tag, "")])
+    with pytest.raises(AudioError, match="has no audio track in "):
+        open_audio(path, track=wanted)
+
+
+def test_the_track_with_the_very_tag_comes_first(tmp_path):
+    path = write_tracks(tmp_path / "a.mkv", [(LOW, "en-US", ""), (HIGH, "en", "")])
+    assert snr(load_noting(path, track="en")[0], HIGH) > 10
+
+
+def test_codes_of_languages_are_loaded_only_where_one_is_asked_for(tmp_path):
+    path = write_tracks(tmp_path / "a.mkv", [(LOW, "ger", ""), (HIGH, "eng", "")])
+    code = """
+import sys
+from streamasr.audio import open_audio
+for track in (None, 2, "eng"):
+    open_audio(sys.argv[1], track=track, on_note=print).close()
+assert "langcodes" not in sys.modules
+open_audio(sys.argv[1], track="en").close()
+assert "langcodes" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code, path], check=True)
 
 
 def test_which_of_several_tracks_was_taken_is_noted(tmp_path):

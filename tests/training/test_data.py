@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from streamasr.errors import ConfigError
+from streamasr.errors import AudioWarning, ConfigError, MissingError
 from streamasr.frontend import Frontend, FrontendConfig
 from streamasr.manifest import normalise, read_manifest
 from streamasr.model import Tokens
@@ -275,29 +278,59 @@ def test_a_wrong_configuration_names_its_key(recipe, old, new, message):
     assert "\n" not in str(caught.value).replace("not valid TOML: ", "")
 
 
-def test_a_missing_recording_is_named_before_training(recipe, tone_data: Path, tmp_path: Path):
-    manifest = tone_data / "broken.tsv"
-    manifest.write_text("path\ttranscript\naudio/nowhere.wav\tA\n")
-    path = recipe()
-    path.write_text(path.read_text().replace("train.tsv", "broken.tsv"))
-    with pytest.raises(ConfigError, match=r"nowhere\.wav: listed in a manifest"):
-        load_corpus(load_config(path), Tokens.characters())
+def damage(tone_data: Path, folder: Path) -> Path:
+    """A copy of the data set in which a recording of each kind is no audio, and one breaks off."""
+    root = folder / "tones"
+    shutil.copytree(tone_data, root)
+    for name in ("audio/train3.wav", "audio/dev1.wav", "noise/two.wav"):
+        (root / name).write_bytes(b"no audio\n" * 100)
+    cut = root / "audio" / "train5.wav"
+    cut.write_bytes(cut.read_bytes()[:-9_000])
+    return root
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "no column 'path' in the first line"),
-        ("path\tduration_s\nx.wav\t1\n", "no column 'transcript'"),
-        ("path\ttranscript\nx.wav\n", ":2: 1 columns, the header has 2"),
-        (
-            "path\tduration_s\ttranscript\nx.wav\tlong\tHI\n",
-            ":2: duration_s is 'long', not a number",
-        ),
-    ],
-)
-def test_a_wrong_manifest_names_its_line(tmp_path: Path, text, message):
-    path = tmp_path / "m.tsv"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        read_manifest(path)
+def test_recordings_that_cannot_be_decoded_are_left_out(recipe, tone_data: Path, tmp_path: Path):
+    root = damage(tone_data, tmp_path)
+    config = load_config(recipe()).with_values("data", root=str(root))
+    whole = load_corpus(load_config(recipe("whole")), Tokens.characters())
+    for _ in range(2):  # the second time from the files of the first
+        failed = []
+        corpus = load_corpus(config, Tokens.characters(), failed.append)
+        assert [f.path.name for f in failed] == ["train3.wav", "train5.wav", "two.wav"]
+        assert "damaged or cut short" in failed[1].problem
+        kept = [k for k in range(24) if k not in (3, 5)]
+        assert corpus.texts == [whole.texts[k] for k in kept]
+        assert corpus.targets == [whole.targets[k] for k in kept]
+        assert len(corpus.shares) == len(corpus.seconds) == len(kept)
+        for index, k in enumerate(kept):
+            assert np.array_equal(corpus.cache[index], whole.cache[k])
+    with pytest.warns(AudioWarning, match=r"; left out") as caught:
+        load_corpus(config, Tokens.characters())
+    assert len(caught) == 3
+
+
+def test_train_names_what_it_leaves_out_and_ends_with_1(recipe, tone_data: Path, tmp_path: Path):
+    root = damage(tone_data, tmp_path)
+    path = recipe(updates=1, save_every=1, decay=0)
+    command = [sys.executable, "-m", "streamasr", "train", path, "--data-root", root]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    *lines, update, written, count = done.stderr.splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [["streamasr", "error"]] * 4
+    assert all(name in done.stderr for name in ("train3", "train5", "dev1", "two.wav"))
+    assert "dev WER" in update
+    assert "model written to" in written
+    assert count == "4 recordings were left out"
+
+
+def test_all_recordings_that_are_not_there_are_named(recipe, tone_data: Path, tmp_path: Path):
+    root = tmp_path / "tones"
+    shutil.copytree(tone_data, root)
+    for number in (2, 7):
+        (root / "audio" / f"train{number}.wav").unlink()
+    config = load_config(recipe()).with_values("data", root=str(root))
+    with pytest.raises(MissingError) as caught:
+        load_corpus(config, Tokens.characters())
+    assert [problem.split("/")[-1] for problem in caught.value.problems] == [
+        f"train{number}.wav: no such file" for number in (2, 7)
+    ]

@@ -70,3 +70,13 @@ def test_the_recipe_trains_on_the_prepared_manifests(tree: Path, tmp_path: Path)
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_recipe_is_valid(path: Path):
     assert load_config(path).optimizer.updates > 0
+
+
+def test_a_recording_that_cannot_be_opened_is_left_out(tree: Path):
+    (tree / "LibriSpeech/dev-clean/84/198/84-198-0001.flac").write_text("no audio")
+    failed = []
+    ((path, count, _),) = write_manifests(tree, ["dev-clean"], on_failure=failed.append)
+    assert (count, len(read_manifest(path))) == (2, 2)
+    (failure,) = failed
+    assert failure.path.name == "84-198-0001.flac"
+    assert failure.problem.startswith(f"{failure.path}: ")
