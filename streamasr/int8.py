@@ -1,7 +1,7 @@
 """Weights in a quarter of float32's space: matrices as int8, each row with its own scale.
 
-They are stored so, not computed with: what is read back is float16, which a GPU can multiply as it
-is. What it costs in WER and perplexity is in docs/RESULTS.md.
+``from_int8`` gives back float16, which a GPU can multiply as it is; on a CPU the acoustic model
+computes with int8 itself. What it costs in WER and perplexity is in docs/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["from_int8", "to_int8"]
+__all__ = ["SCALE", "from_int8", "to_int8"]
 
-_SCALE = ".scale"
+SCALE = ".scale"
+"""What the name of a matrix' scale ends on."""
 
 
 def to_int8(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -25,7 +26,7 @@ def to_int8(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         scale = (value.abs().amax(dim=1, keepdim=True) / 127).clamp(min=1e-12)
         stored[name] = (value / scale).round().to(torch.int8)
-        stored[name + _SCALE] = scale
+        stored[name + SCALE] = scale
     return stored
 
 
@@ -36,13 +37,13 @@ def from_int8(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     tensors = {}
     for name, value in stored.items():
-        if name.endswith(_SCALE) and name.removesuffix(_SCALE) in stored:
+        if name.endswith(SCALE) and name.removesuffix(SCALE) in stored:
             continue
-        scale = stored.get(name + _SCALE)
+        scale = stored.get(name + SCALE)
         if scale is None:
             tensors[name] = value
         elif scale.shape == (*value.shape[:1], 1):
             tensors[name] = (value * scale).half()
         else:
-            raise ValueError(f"{name}{_SCALE} has shape {tuple(scale.shape)}")
+            raise ValueError(f"{name}{SCALE} has shape {tuple(scale.shape)}")
     return tensors

@@ -178,7 +178,8 @@ class Recognizer:
     @classmethod
     def _load(cls, options: RecognizerOptions) -> Recognizer:
         folder = PRETRAINED if options.model is None else Path(options.model)
-        return cls(load_bundle(folder), options)
+        on_cpu = _usable_device(options.device).type == "cpu"
+        return cls(load_bundle(folder, int8=on_cpu), options)
 
     def __reduce__(self) -> tuple[Callable[[RecognizerOptions], Recognizer], tuple[Any, ...]]:
         return Recognizer.from_options, (self.options,)

@@ -14,7 +14,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamasr import AudioError, ModelError, Recognizer, Transcript
+from streamasr import AudioError, ModelError, Recognizer, RecognizerOptions, Transcript
+from streamasr.model import load_bundle
 from streamasr.recognizer import Timings
 from streamasr.samples import rechunk
 
@@ -238,8 +239,9 @@ def test_floats_on_the_scale_of_integers_are_refused_with_a_remedy(tiny, value):
 
 def test_the_kernels_give_the_same_text_on_every_sample(tmp_path, samples_folder, toy_gpu):
     folder = save_tiny(tmp_path, hidden_size=32)
-    plain = Recognizer.from_pretrained(folder, backend="torch")
-    kernels = Recognizer.from_pretrained(folder)
+    # In floating point, as on a GPU.
+    plain = Recognizer(load_bundle(folder), RecognizerOptions(str(folder), backend="torch"))
+    kernels = Recognizer(load_bundle(folder))
     assert kernels.backend == "triton"
     assert kernels.backend_reason == "stack, weights resident on toy"
     kernels._model.lstm.half()  # as on a GPU: what the model was saved with

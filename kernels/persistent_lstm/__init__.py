@@ -1,12 +1,14 @@
 """A stacked LSTM with carried state, one call for every backend. No speech in it.
 
-``lstm(x, weights, state) -> (y, state)`` and the module ``PersistentLSTM``.
+``lstm(x, weights, state) -> (y, state)`` and the modules ``PersistentLSTM`` and ``Int8LSTM``;
+``linear`` and ``convolve`` for what stands around a stack on a CPU.
 """
 
 from .devices import DEVICES, Device
 from .errors import raise_pending_error
 from .functional import BACKENDS, choose_backend, lstm, plan_for
-from .module import PersistentLSTM
+from .layers import convolve, cpu_unavailable, linear
+from .module import Int8LSTM, PersistentLSTM
 from .plan import Launch, Plan, make_plan
 from .reference import lstm_reference
 from .types import (
@@ -25,6 +27,7 @@ __all__ = [
     "DEVICES",
     "NORM_EPSILON",
     "Device",
+    "Int8LSTM",
     "Int8LayerWeights",
     "Int8Matrix",
     "LSTMError",
@@ -35,6 +38,9 @@ __all__ = [
     "Plan",
     "Weights",
     "choose_backend",
+    "convolve",
+    "cpu_unavailable",
+    "linear",
     "lstm",
     "lstm_reference",
     "make_plan",

@@ -22,7 +22,7 @@ from torch import Tensor
 from ._packing import packed_once
 from .types import Int8LayerWeights, Int8Matrix, LayerWeights, LSTMState, Weights
 
-__all__ = ["kind_of", "linear", "reason_against", "run"]
+__all__ = ["kind_of", "numba_missing", "pack_matrix", "reason_against", "run", "scale_of"]
 
 Array = NDArray[Any]
 FEWEST_ROWS = 4
@@ -39,14 +39,6 @@ class _Layers(NamedTuple):
     bias: Array
 
 
-class _Matrix(NamedTuple):
-    """A packed matrix, the scale of each row, and a bias."""
-
-    w: Array
-    scale: Array
-    bias: Array
-
-
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, "lstm")
@@ -58,7 +50,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @cache
-def _numba_missing() -> str:
+def numba_missing() -> str:
     """Return why the compiled step cannot be had, or nothing."""
     try:
         from . import _cpu_kernels  # noqa: F401
@@ -104,10 +96,10 @@ def reason_against(weights: Weights) -> str:
         return f"weights are on {device}"
     if not kind_of(weights):
         return "weights are neither int8 nor exact in float16"
-    return _numba_missing()
+    return numba_missing()
 
 
-def _packed(matrix: Int8Matrix | Tensor) -> Array:
+def pack_matrix(matrix: Int8Matrix | Tensor) -> Array:
     """Lay a matrix ``(N, K)`` out as the compiled code reads it, ``(N / TILE, K, TILE)``."""
     from ._cpu_kernels import TILE
 
@@ -127,17 +119,17 @@ def _pack(weights: Weights) -> list[_Layers]:
     alone = layers[0].w_ih.shape != layers[-1].w_ih.shape
     return [
         _Layers(
-            np.stack([_packed(w.w_ih) for w in group]),
-            np.stack([_packed(w.w_hh) for w in group]),
-            np.stack([_scale(w.w_ih) for w in group]),
-            np.stack([_scale(w.w_hh) for w in group]),
+            np.stack([pack_matrix(w.w_ih) for w in group]),
+            np.stack([pack_matrix(w.w_hh) for w in group]),
+            np.stack([scale_of(w.w_ih) for w in group]),
+            np.stack([scale_of(w.w_hh) for w in group]),
             np.stack([(w.b_ih.detach().float() + w.b_hh.detach().float()).numpy() for w in group]),
         )
         for group in ([layers[:1], layers[1:]] if alone else [layers])
     ]
 
 
-def _scale(matrix: Int8Matrix | Tensor) -> Array:
+def scale_of(matrix: Int8Matrix | Tensor) -> Array:
     """Return what each row is multiplied by, ``(N,)``."""
     if isinstance(matrix, Int8Matrix):
         return matrix.scale.detach().numpy()
@@ -223,19 +215,3 @@ def _run_rows(
     whole = out.new_zeros(steps, batch, hidden)
     whole[live] = out
     return whole, LSTMState(h, C)
-
-
-def linear(x: Tensor, matrix: Int8Matrix, bias: Tensor) -> Tensor:
-    """Return ``matrix x + bias`` of ``x (..., K)``, float32, each row in the same bits anywhere."""
-    from . import _cpu_kernels
-
-    packed = packed_once(
-        [*matrix, bias],
-        "cpu backend",
-        lambda: _Matrix(_packed(matrix), _scale(matrix), bias.detach().float().numpy()),
-    )
-    rows = np.ascontiguousarray(x.detach().float().reshape(-1, x.shape[-1]).numpy())
-    out = np.empty((len(rows), packed.w.shape[0] * packed.w.shape[2]), np.float32)
-    _cpu_kernels.linear(packed.w, packed.scale, packed.bias, rows, out)
-    size = len(packed.scale)
-    return torch.from_numpy(out)[:, :size].reshape(*x.shape[:-1], size)

@@ -1,8 +1,8 @@
-"""The LSTM step for CPUs, compiled by Numba: narrow weights, float32 for all else.
+"""The LSTM step for CPUs and layers beside it, compiled by Numba: float32 but for the weights.
 
 Legend: L layers, B rows, T timesteps, P positions (the timesteps of all rows, in order of time), I
 input size, H hidden size, K columns of a matrix, N its rows, filled up to a multiple of TILE. A
-packed matrix is ``(N / TILE, K, TILE)``: int8, or uint16 for the bits of float16.
+packed matrix is ``(N / TILE, K, TILE)``: int8, uint16 for the bits of float16, or float32.
 
 Every output of a product is one chain of multiply-adds in order of k, whatever is computed beside
 it, and all loops are in a fixed order: a row has the same bits in any batch and any chunking.
@@ -21,10 +21,12 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["LANES", "TILE", "linear", "run_layers"]
+__all__ = ["LANES", "TILE", "WIDTH", "convolve", "linear", "run_layers"]
 
 TILE = 64
 """Rows of a matrix that lie together; a packed matrix is filled up to a multiple of them."""
+WIDTH = 16
+"""Values of a vector, and channels that lie together."""
 LANES = 32
 """Partial sums of a normalisation."""
 
@@ -41,21 +43,30 @@ def _compiled(function: Any) -> Any:
         return njit(**options)(function)
 
 
-def _tile(columns: int, vectors: int) -> Any:
-    """Return a product of ``16 * vectors`` outputs for each of ``columns`` columns.
+def _tile(columns: int, vectors: int, step: int = TILE, add: bool = False) -> Any:
+    """Return a product of ``WIDTH * vectors`` outputs for each of ``columns`` columns.
 
-    In LLVM's own terms, as what it makes of loops keeps no sums in registers. Vectors have 16
-    values; where registers have fewer, LLVM takes two or four of them.
+    It is written for LLVM, which keeps no sums in registers when it compiles loops to the same end.
+    Vectors have 16 values; where registers have fewer, LLVM takes two or four of them.
+
+    Args:
+        columns: of x that share the weights that are read.
+        vectors: of outputs.
+        step: elements from one k's weights to the next's.
+        add: to what stands in the output, rather than overwrite it.
     """
-    width, real, address = 16, ir.FloatType(), ir.IntType(64)
+    width, real, address = WIDTH, ir.FloatType(), ir.IntType(64)
     vector, lanes = ir.VectorType(real, width), ir.VectorType(ir.IntType(32), width)
 
     @intrinsic
     def tile(_context, w, w_at, x, x_at, x_step, out, out_at, out_step, K):
-        """Multiply ``w[w_at:]``, (K, TILE), by columns of ``x``; ``*_at`` count elements."""
-        narrow = ir.IntType(8) if w.dtype == types.int8 else ir.HalfType()
-        size = 1 if w.dtype == types.int8 else 2
-        weights = ir.VectorType(narrow, width)
+        """Multiply ``w[w_at:]``, (K, step), by columns of ``x``; ``*_at`` count elements."""
+        stored, size = {
+            types.int8: (ir.IntType(8), 1),
+            types.uint16: (ir.HalfType(), 2),
+            types.float32: (real, 4),
+        }[w.dtype]
+        weights = ir.VectorType(stored, width)
 
         def generate(context, builder, signature, arguments):
             def place(index, at, itemsize):
@@ -83,6 +94,21 @@ def _tile(columns: int, vectors: int) -> Any:
                 ir.FunctionType(vector, [vector] * 3),
                 f"llvm.fmuladd.v{width}f32",
             )
+            outputs = [
+                [
+                    pointer(
+                        builder.add(out_start, builder.mul(out_step, constant(4 * column))),
+                        constant(4 * width * v),
+                        vector,
+                    )
+                    for v in range(vectors)
+                ]
+                for column in range(columns)
+            ]
+            zeros = ir.Constant(vector, [0.0] * width)
+            initial = [
+                [builder.load(one, align=4) if add else zeros for one in row] for row in outputs
+            ]
             entry = builder.block
             loop = builder.append_basic_block("tile.loop")
             done = builder.append_basic_block("tile.done")
@@ -92,14 +118,17 @@ def _tile(columns: int, vectors: int) -> Any:
             k.add_incoming(constant(0), entry)
             w_k.add_incoming(w_start, entry)
             sums = [[builder.phi(vector) for _ in range(vectors)] for _ in range(columns)]
-            for row in sums:
-                for one in row:
-                    one.add_incoming(ir.Constant(vector, [0.0] * width), entry)
+            for row, before in zip(sums, initial, strict=True):
+                for one, value in zip(row, before, strict=True):
+                    one.add_incoming(value, entry)
             wide = []
             for v in range(vectors):
                 loaded = builder.load(pointer(w_k, constant(width * v * size), weights), align=size)
-                widen = builder.sitofp if size == 1 else builder.fpext
-                wide.append(widen(loaded, vector))
+                if size == 1:
+                    loaded = builder.sitofp(loaded, vector)
+                elif size == 2:
+                    loaded = builder.fpext(loaded, vector)
+                wide.append(loaded)
             added = []
             undefined = ir.Constant(vector, ir.Undefined)
             for column in range(columns):
@@ -116,20 +145,19 @@ def _tile(columns: int, vectors: int) -> Any:
                 )
             k_next = builder.add(k, constant(1))
             k.add_incoming(k_next, loop)
-            w_k.add_incoming(builder.add(w_k, constant(TILE * size)), loop)
+            w_k.add_incoming(builder.add(w_k, constant(step * size)), loop)
             for before, after in zip(sums, added, strict=True):
                 for one, next_one in zip(before, after, strict=True):
                     one.add_incoming(next_one, loop)
             builder.cbranch(builder.icmp_signed("<", k_next, K), loop, done)
             builder.position_at_end(done)
-            for column, row in enumerate(added):
-                start = builder.add(out_start, builder.mul(out_step, constant(4 * column)))
-                for v, value in enumerate(row):
-                    builder.store(value, pointer(start, constant(4 * width * v), vector), align=4)
+            for row, values in zip(outputs, added, strict=True):
+                for one, value in zip(row, values, strict=True):
+                    builder.store(value, one, align=4)
             return context.get_dummy_value()
 
-        step = types.intp
-        return types.void(w, step, x, step, step, out, step, step, step), generate
+        whole = types.intp
+        return types.void(w, whole, x, whole, whole, out, whole, whole, whole), generate
 
     return tile
 
@@ -142,6 +170,7 @@ tile_4 = _tile(4, 4 if WIDE else 1)
 tile_6 = _tile(6, 4 if WIDE else 1)
 tile_12 = _tile(12, 2)
 STEP_2, STEP_4 = (64, 64) if WIDE else (32, 16)
+bins_10, bins_4, bins_1 = (_tile(bins, 1, WIDTH, add=True) for bins in (10, 4, 1))
 
 
 @_compiled
@@ -351,3 +380,48 @@ def run_layers(x, y, rows, starts, weights, state, scratch, residual):
                 p, row = first + b, rows[first + b]
                 scaled, added = s_ih[layer], bias[layer]
                 cell(a[p], scaled, added, g[b], s_hh[layer], C[row], h[row], y[p], residual)
+
+
+@_compiled
+def convolve(w, bias, x, out, dilation):
+    """Convolve 3 frames by 3 bins, every frame and every other bin, and set what is negative to 0.
+
+    Args:
+        w: ``(C / WIDTH, 3, 3 * D, WIDTH)``: blocks of output channels, frames, bins and input
+            channels.
+        bias: ``(C,)``.
+        x: ``(B, F, W + 2, D)``, with zeros for the first and the last bin.
+        out: ``(B, F - 2 * dilation, V + 2, C)``, V half of W, rounded up; the first and the last
+            bin are left as they are.
+        dilation: frames from one that is seen to the next.
+    """
+    B, F, width, D = x.shape
+    _, frames, bins, C = out.shape
+    bins -= 2
+    for b in range(B):
+        for f in range(frames):
+            start = ((b * frames + f) * (bins + 2) + 1) * C
+            here = out[b, f]
+            for g in range(1, bins + 1):
+                for c in range(C):
+                    here[g, c] = bias[c]
+            for block in range(C // WIDTH):
+                for d in range(3):
+                    at = (block * 3 + d) * 3 * D * WIDTH
+                    row = (b * F + f + d * dilation) * width
+                    g = 0
+                    while g < bins:
+                        seen, to = (row + 2 * g) * D, start + g * C + block * WIDTH
+                        if WIDE and g + 10 <= bins:
+                            bins_10(w, at, x, seen, 2 * D, out, to, C, 3 * D)
+                            g += 10
+                        elif g + 4 <= bins:
+                            bins_4(w, at, x, seen, 2 * D, out, to, C, 3 * D)
+                            g += 4
+                        else:
+                            bins_1(w, at, x, seen, 2 * D, out, to, C, 3 * D)
+                            g += 1
+            for g in range(1, bins + 1):
+                for c in range(C):
+                    value = here[g, c]
+                    here[g, c] = ZERO if value < ZERO else value  # a NaN stays

@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from .functional import lstm
-from .types import LayerWeights, LSTMState
+from .types import Int8LayerWeights, Int8Matrix, LayerWeights, LSTMState, Weights
 
-__all__ = ["PersistentLSTM"]
+__all__ = ["Int8LSTM", "PersistentLSTM"]
 
 
-class PersistentLSTM(nn.Module):
+class _Stack(nn.Module):
+    """What a stack does with its weights, of whatever kind."""
+
+    residual: bool
+
+    @property
+    @abstractmethod
+    def weights(self) -> Weights:
+        """The weights, layer by layer, as ``lstm`` takes them."""
+
+    def forward(
+        self,
+        x: Tensor,
+        state: LSTMState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        split: bool = True,
+        backend: str = "auto",
+    ) -> tuple[Tensor, LSTMState]:
+        """Return ``y (T, B, H)`` and the new state; see ``lstm``."""
+        return lstm(
+            x,
+            self.weights,
+            state,
+            lengths=lengths,
+            residual=self.residual,
+            split=split,
+            backend=backend,
+        )
+
+
+class PersistentLSTM(_Stack):
     """A stacked unidirectional LSTM; ``load_state_dict`` takes that of a ``torch.nn.LSTM``.
 
     The state is never kept inside: it is passed in and handed back.
@@ -48,22 +81,36 @@ class PersistentLSTM(nn.Module):
             for layer in range(self.num_layers)
         ]
 
-    def forward(
-        self,
-        x: Tensor,
-        state: LSTMState | None = None,
-        *,
-        lengths: Tensor | None = None,
-        split: bool = True,
-        backend: str = "auto",
-    ) -> tuple[Tensor, LSTMState]:
-        """Return ``y (T, B, H)`` and the new state; see ``lstm``."""
-        return lstm(
-            x,
-            self.weights,
-            state,
-            lengths=lengths,
-            residual=self.residual,
-            split=split,
-            backend=backend,
-        )
+
+class Int8LSTM(_Stack):
+    """A stack whose matrices are int8, each row with a scale: for inference, without gradients.
+
+    Args:
+        layers: the weights, layer by layer.
+        residual: see ``lstm``.
+    """
+
+    def __init__(self, layers: Sequence[Int8LayerWeights], *, residual: bool = False) -> None:
+        super().__init__()
+        self.residual = residual
+        self.num_layers = len(layers)
+        for index, layer in enumerate(layers):
+            for name, tensor in zip(self._names(index), layer.tensors, strict=True):
+                self.register_buffer(name, tensor)
+
+    @staticmethod
+    def _names(layer: int) -> tuple[str, ...]:
+        matrices = (f"weight_ih_l{layer}", f"weight_hh_l{layer}")
+        parts = (name + end for name in matrices for end in ("", "_scale"))
+        return (*parts, f"bias_ih_l{layer}", f"bias_hh_l{layer}")
+
+    @property
+    def weights(self) -> list[Int8LayerWeights]:
+        """The buffers, layer by layer, as ``lstm`` takes them."""
+        layers = []
+        for layer in range(self.num_layers):
+            w_ih, s_ih, w_hh, s_hh, b_ih, b_hh = map(self.get_buffer, self._names(layer))
+            layers.append(
+                Int8LayerWeights(Int8Matrix(w_ih, s_ih), Int8Matrix(w_hh, s_hh), b_ih, b_hh)
+            )
+        return layers

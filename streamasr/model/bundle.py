@@ -20,6 +20,7 @@ from ..fingerprint import fingerprint
 from ..frontend import FrontendConfig
 from ..int8 import from_int8, to_int8
 from .acoustic import AcousticModel, ModelConfig
+from .int8 import int8_model
 from .tokens import SPACE, Tokens
 
 __all__ = ["Bundle", "BundleConfig", "load_bundle", "read_spelling_tokens", "save_bundle"]
@@ -100,8 +101,11 @@ def _parse_config(path: Path, data: bytes) -> BundleConfig:
         raise ModelError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
 
 
-def load_bundle(folder: str | Path) -> Bundle:
-    """Load a model folder, in float32 on the CPU and ready for inference.
+def load_bundle(folder: str | Path, *, int8: bool = False) -> Bundle:
+    """Load a model folder, on the CPU and ready for inference.
+
+    The weights are float32, each a float16 value where the folder holds int8. With ``int8``, a
+    folder's matrices of int8 stay so, and are computed with as they are: only on a CPU.
 
     Raises ModelError, one line, for a file that is missing, damaged, or does not fit the others.
     """
@@ -119,13 +123,21 @@ def load_bundle(folder: str | Path) -> Bundle:
     if sizes.phone_size:
         phones = _read_tokens(folder, PHONES, "phone_size", sizes.phone_size)
     data = _read(folder, WEIGHTS)
-    model = AcousticModel(config.model)
+    with torch.device("meta"):
+        expected = AcousticModel(sizes).state_dict()
     try:
-        tensors = from_int8(safetensors.torch.load(data))
+        stored = safetensors.torch.load(data)
+        tensors = from_int8(stored)
     except (SafetensorError, ValueError) as error:
         raise ModelError(f"{folder / WEIGHTS}: not a safetensors file, or damaged") from error
-    _check_tensors(folder / WEIGHTS, tensors, model.state_dict())
-    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    _check_tensors(folder / WEIGHTS, tensors, expected)
+    model = None
+    if int8:
+        step = config.frontend.stride or config.frontend.stack
+        model = int8_model(sizes, stored, step=step)
+    if model is None:
+        model = AcousticModel(sizes)
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     model.requires_grad_(False)
     return Bundle(config, model.eval(), tokens, phones, fingerprint(folder), folder)
 

@@ -230,7 +230,7 @@ def test_float32_weights_are_not_quantised_behind_ones_back():
 
 def test_without_numba_auto_runs_in_float32_and_says_so(monkeypatch):
     weights, exact, x, state = problem(2, 2, 3, 4, 8)
-    _cpu._numba_missing.cache_clear()
+    _cpu.numba_missing.cache_clear()
     monkeypatch.setitem(sys.modules, "persistent_lstm._cpu_kernels", None)
     monkeypatch.delattr("persistent_lstm._cpu_kernels", raising=False)
     try:
@@ -241,7 +241,7 @@ def test_without_numba_auto_runs_in_float32_and_says_so(monkeypatch):
             choose_backend("cpu", weights)
         y, _ = lstm(x, weights, state)
     finally:
-        _cpu._numba_missing.cache_clear()
+        _cpu.numba_missing.cache_clear()
     assert relative_error(y, lstm_reference(x, exact, state)[0]) < 1e-6
 
 
