@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["SCALE", "from_int8", "to_int8"]
+__all__ = ["SCALE", "check_scales", "from_int8", "to_int8"]
 
 SCALE = ".scale"
 """What the name of a matrix' scale ends on."""
@@ -30,20 +30,24 @@ def to_int8(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return stored
 
 
+def check_scales(stored: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for a scale that does not fit its matrix, or has none."""
+    for name, scale in stored.items():
+        if name.endswith(SCALE):
+            matrix = stored.get(name.removesuffix(SCALE))
+            if matrix is None or scale.shape != (*matrix.shape[:1], 1):
+                raise ValueError(f"{name} has shape {tuple(scale.shape)}")
+
+
 def from_int8(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Undo ``to_int8``, but for what was rounded; tensors without a scale stay as they are.
 
     Raises ValueError for a scale that does not fit its matrix.
     """
+    check_scales(stored)
     tensors = {}
     for name, value in stored.items():
-        if name.endswith(SCALE) and name.removesuffix(SCALE) in stored:
-            continue
-        scale = stored.get(name + SCALE)
-        if scale is None:
-            tensors[name] = value
-        elif scale.shape == (*value.shape[:1], 1):
-            tensors[name] = (value * scale).half()
-        else:
-            raise ValueError(f"{name}{SCALE} has shape {tuple(scale.shape)}")
+        if not name.endswith(SCALE):
+            scale = stored.get(name + SCALE)
+            tensors[name] = value if scale is None else (value * scale).half()
     return tensors

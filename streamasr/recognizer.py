@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import ArrayLike
-from persistent_lstm import LSTMError, choose_backend
+from persistent_lstm import Int8LSTM, LSTMError, choose_backend
 
 from .batching import step
 from .decoding import BeamDecoder, BeamState, GreedyState, Hotword, choose_decoder
@@ -83,6 +83,8 @@ def _placed(model: AcousticModel, device: torch.device, backend: str) -> Acousti
     if device.type == "cpu":
         return model
     model = copy.deepcopy(model).to(device)
+    if isinstance(model.lstm, Int8LSTM):
+        return model  # whoever loaded it so has it in float32 here
     exact = all(torch.equal(w.half().float(), w.float()) for w in model.lstm.parameters())
     if backend != "torch" and exact:
         model.lstm.half()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from persistent_lstm import LSTMState, PersistentLSTM, cpu_unavailable
 from safetensors.torch import load_file
 
+from streamasr.errors import ModelError
 from streamasr.int8 import SCALE
 from streamasr.model import AcousticModel, load_bundle, save_bundle
 from streamasr.model.convolutions import Convolutions
@@ -171,3 +172,10 @@ def test_state_of_one_chunk_is_left_as_it_was(convolving: Path):
         model(timesteps(2, 1, 9, 3, 80), state)
     assert torch.equal(state.h, before[0])
     assert torch.equal(state.C, before[1])
+
+
+def test_a_model_in_int8_is_not_saved(tmp_path: Path, convolving: Path):
+    bundle = load_bundle(convolving, int8=True)
+    with pytest.raises(ModelError, match="cannot be saved: load it without"):
+        save_bundle(tmp_path, bundle.config, bundle.model, bundle.tokens)
+    assert not list(tmp_path.iterdir())

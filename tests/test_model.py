@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from streamasr.errors import ModelError
 from streamasr.int8 import from_int8, to_int8
 from streamasr.model import AcousticModel, ModelConfig, Tokens, load_bundle, save_bundle
+from streamasr.model.acoustic import tensor_shapes
 from streamasr.model.convolutions import Convolutions
 
 from .conftest import relative_error
@@ -52,6 +53,22 @@ def test_convolutions_are_those_of_a_plain_loop():
     expected = (maps.flatten(1) @ found.project.weight.T).view(4, 3, 6)
     assert relative_error(found(frames), expected) < 1e-12
     assert relative_error(found.float()(frames.float()), expected) < 1e-6
+
+
+@pytest.mark.parametrize("channels", [0, 3])
+@pytest.mark.parametrize("phone_size", [0, 7])
+def test_shapes_are_known_without_the_model(channels, phone_size):
+    config = ModelConfig(
+        input_size=9 * 20,
+        hidden_size=11,
+        num_layers=3,
+        vocab_size=5,
+        phone_size=phone_size,
+        channels=channels,
+        n_mels=20,
+    )
+    made = AcousticModel(config).state_dict()
+    assert tensor_shapes(config) == {name: tuple(value.shape) for name, value in made.items()}
 
 
 def test_convolutions_need_room():

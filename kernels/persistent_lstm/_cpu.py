@@ -54,7 +54,7 @@ def numba_missing() -> str:
     """Return why the compiled step cannot be had, or nothing."""
     try:
         from . import _cpu_kernels  # noqa: F401
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # or LLVM's library cannot be loaded
         return f"Numba cannot be imported ({error})"
     return ""
 

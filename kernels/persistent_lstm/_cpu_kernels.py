@@ -29,6 +29,8 @@ WIDTH = 16
 """Values of a vector, and channels that lie together."""
 LANES = 32
 """Partial sums of a normalisation."""
+LINE, AHEAD = 64, 2048
+"""Bytes of a cache line, and how far ahead weights are fetched."""
 
 EPSILON = np.float32(1e-5)  # types.NORM_EPSILON
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
@@ -121,6 +123,18 @@ def _tile(columns: int, vectors: int, step: int = TILE, add: bool = False) -> An
             for row, before in zip(sums, initial, strict=True):
                 for one, value in zip(row, before, strict=True):
                     one.add_incoming(value, entry)
+            if columns <= 2:  # as fast as weights arrive, and processors do not look past a page
+                byte = ir.IntType(8).as_pointer()
+                number = ir.IntType(32)
+                prefetch = cgutils.get_or_insert_function(
+                    builder.module,
+                    ir.FunctionType(ir.VoidType(), [byte, number, number, number]),
+                    "llvm.prefetch.p0",
+                )
+                to_read = [ir.Constant(number, value) for value in (0, 3, 1)]
+                for line in range(0, width * vectors * size, LINE):
+                    ahead = builder.add(w_k, constant(AHEAD + line))
+                    builder.call(prefetch, [builder.inttoptr(ahead, byte), *to_read])
             wide = []
             for v in range(vectors):
                 loaded = builder.load(pointer(w_k, constant(width * v * size), weights), align=size)

@@ -1,4 +1,4 @@
-"""``streamasr compile``: have the machine code of model and search ready before it is needed."""
+"""``streamasr compile``: have the machine code of model and search before it is needed."""
 
 from __future__ import annotations
 
@@ -18,20 +18,24 @@ def compile_search(
         Path | None, typer.Option(metavar="DIR", help="Model folder (default: bundled).")
     ] = None,
 ) -> None:
-    """Compile the LSTM's step and the beam search, once for each machine and version.
+    """Compile the model and the beam search, once for each machine and version.
 
     Otherwise the first transcription does it. The result is kept beside the package where that can
     be written, or in the user's cache (NUMBA_CACHE_DIR chooses a folder).
     """
-    import numpy as np
+    import torch
 
+    from ..decoding.beam import has_beam
     from ..decoding.graph import load_graph
     from ..decoding.search import compile_for
+    from ..model import load_bundle
     from ..pretrained import PRETRAINED
-    from ..recognizer import Recognizer
 
     began = time.monotonic()
-    compile_for(load_graph(model or PRETRAINED))
-    recognizer = Recognizer.from_pretrained(model)
-    recognizer.transcribe(np.zeros(8000, np.float32), sample_rate=recognizer.sample_rate)
+    folder = model or PRETRAINED
+    acoustic = load_bundle(folder, int8=True).model
+    with torch.inference_mode():
+        acoustic(torch.zeros(1, 1, acoustic.config.input_size))
+    if has_beam(folder):
+        compile_for(load_graph(folder))
     console.note(f"compiled in {time.monotonic() - began:.1f} s")

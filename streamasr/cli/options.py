@@ -45,6 +45,7 @@ class Backend(StrEnum):
     """What runs the LSTM."""
 
     auto = "auto"
+    cpu = "cpu"
     torch = "torch"
     triton = "triton"
 

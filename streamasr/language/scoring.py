@@ -36,11 +36,13 @@ class Reader:
         self._model = model.eval()
         self._pieces = pieces
         with torch.inference_mode():
-            # What each piece adds to the gates, once and for all: a fifth less to compute.
+            # What each piece adds to the gates, once it is met: a fifth less to compute.
             lstm = model.lstm
-            biases = lstm.get_parameter("bias_ih_l0") + lstm.get_parameter("bias_hh_l0")
-            weight = lstm.get_parameter("weight_ih_l0")
-            self._inputs = linear(model.embedding.weight, weight, biases)
+            self._biases = lstm.get_parameter("bias_ih_l0") + lstm.get_parameter("bias_hh_l0")
+            count, size = len(model.embedding.weight), len(self._biases)
+            # Memory that nothing was written to takes no room.
+            self._inputs = torch.empty(count, size)
+            self._known = torch.zeros(count, dtype=torch.bool)
             recurrent = lstm.get_parameter("weight_hh_l0")
             self._recurrent = recurrent.bfloat16() if rounded else recurrent
 
@@ -74,7 +76,7 @@ class Reader:
         answers: list[list[int]] = [[] for _ in rows]
         nodes = 0
         for depth in range(max(map(len, rows), default=0)):
-            gates = linear(h.to(self._recurrent.dtype), self._recurrent) + self._inputs[inputs]
+            gates = linear(h.to(self._recurrent.dtype), self._recurrent) + self._inputs_of(inputs)
             i, f, g, o = gates.chunk(4, dim=1)
             c = f.sigmoid() * c + i.sigmoid() * g.tanh()
             h = o.sigmoid() * c.tanh()
@@ -108,6 +110,19 @@ class Reader:
             for node, places in zip(last, rows, strict=True)
         ]
         return scores, states
+
+    def _inputs_of(self, pieces: Tensor) -> Tensor:
+        """Return what ``pieces (n,)`` add to the gates, ``(n, 4H)``.
+
+        Each is computed by itself, so that its bits do not depend on what was read before it. Two
+        threads may compute the same, but never read what is not yet written.
+        """
+        for piece in set(pieces[~self._known[pieces]].tolist()):
+            embedded = self._model.embedding.weight[piece]
+            weight = self._model.lstm.get_parameter("weight_ih_l0")
+            self._inputs[piece] = linear(embedded, weight, self._biases)
+            self._known[piece] = True
+        return self._inputs[pieces]
 
     def _answers(self, h: Tensor, asked: Iterable[tuple[int, int]]) -> list[float]:
         """Return the log-probability of a piece behind a node, for each pair that is ``asked``."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .convolutions import Convolutions
 from .second import SecondStack
 
-__all__ = ["AcousticModel", "ModelConfig", "log_softmax_heads"]
+__all__ = ["AcousticModel", "ModelConfig", "log_softmax_heads", "tensor_shapes"]
 
 
 class ModelConfig(BaseModel):
@@ -61,6 +61,26 @@ class ModelConfig(BaseModel):
         if not self.second_layers:
             return None
         return SecondStack(self.hidden_size, self.second_layers, self.phone_size)
+
+
+def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a model's tensors by their names, without making the model."""
+    hidden, out = config.hidden_size, config.output_size
+    shapes: dict[str, tuple[int, ...]] = {
+        "input.weight": (hidden, config.input_size),
+        "input.bias": (hidden,),
+        "head.weight": (out, hidden),
+        "head.bias": (out,),
+    }
+    convolutions = config.convolutions()
+    if convolutions is not None:
+        for name, tensor in convolutions.state_dict().items():
+            shapes[f"convolutions.{name}"] = tuple(tensor.shape)
+    for layer in range(config.num_layers):
+        for part in ("ih", "hh"):
+            shapes[f"lstm.weight_{part}_l{layer}"] = (4 * hidden, hidden)
+            shapes[f"lstm.bias_{part}_l{layer}"] = (4 * hidden,)
+    return shapes
 
 
 class AcousticModel(nn.Module):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import safetensors.torch
 import torch
@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from ..errors import ModelError
 from ..fingerprint import fingerprint
 from ..frontend import FrontendConfig
-from ..int8 import from_int8, to_int8
-from .acoustic import AcousticModel, ModelConfig
-from .int8 import int8_model
+from ..int8 import SCALE, check_scales, from_int8, to_int8
+from .acoustic import AcousticModel, ModelConfig, tensor_shapes
+from .int8 import Int8AcousticModel, is_int8
 from .tokens import SPACE, Tokens
 
 __all__ = ["Bundle", "BundleConfig", "load_bundle", "read_spelling_tokens", "save_bundle"]
@@ -122,21 +122,18 @@ def load_bundle(folder: str | Path, *, int8: bool = False) -> Bundle:
     phones = None
     if sizes.phone_size:
         phones = _read_tokens(folder, PHONES, "phone_size", sizes.phone_size)
-    data = _read(folder, WEIGHTS)
-    with torch.device("meta"):
-        expected = AcousticModel(sizes).state_dict()
     try:
-        stored = safetensors.torch.load(data)
-        tensors = from_int8(stored)
+        stored = safetensors.torch.load(_read(folder, WEIGHTS))
+        check_scales(stored)
     except (SafetensorError, ValueError) as error:
         raise ModelError(f"{folder / WEIGHTS}: not a safetensors file, or damaged") from error
-    _check_tensors(folder / WEIGHTS, tensors, expected)
-    model = None
-    if int8:
+    _check_tensors(folder / WEIGHTS, stored, tensor_shapes(sizes))
+    if int8 and is_int8(stored):
         step = config.frontend.stride or config.frontend.stack
-        model = int8_model(sizes, stored, step=step)
-    if model is None:
+        model: AcousticModel = Int8AcousticModel(sizes, stored, step=step)
+    else:
         model = AcousticModel(sizes)
+        tensors = from_int8(stored)
         model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     model.requires_grad_(False)
     return Bundle(config, model.eval(), tokens, phones, fingerprint(folder), folder)
@@ -164,15 +161,18 @@ def read_spelling_tokens(folder: str | Path) -> Tokens:
         raise ModelError(f"{folder / name}: not a list of tokens: {error}") from error
 
 
-def _check_tensors(path: Path, tensors: dict[str, torch.Tensor], expected: dict[str, Any]) -> None:
-    if wrong := sorted(set(tensors) ^ set(expected)):
+def _check_tensors(
+    path: Path, stored: dict[str, torch.Tensor], expected: dict[str, tuple[int, ...]]
+) -> None:
+    names = {name for name in stored if not name.endswith(SCALE)}
+    if wrong := sorted(names ^ set(expected)):
         state = "missing" if wrong[0] in expected else "unexpected"
         raise ModelError(f"{path}: tensor {wrong[0]} is {state}")
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
+    for name, tensor in stored.items():
+        if name in expected and tensor.shape != expected[name]:
             raise ModelError(
                 f"{path}: tensor {name} has shape {tuple(tensor.shape)}, "
-                f"config.json asks for {tuple(expected[name].shape)}"
+                f"config.json asks for {expected[name]}"
             )
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{path}: tensor {name} has values that are not finite")
@@ -190,7 +190,11 @@ def save_bundle(
     """Write a model folder that ``load_bundle`` reads; weights are stored as ``dtype``.
 
     With int8 that is matrices, see ``to_int8``; with a floating-point type it is all.
+
+    Raises ModelError for a model that was loaded with ``int8``.
     """
+    if isinstance(model, Int8AcousticModel):
+        raise ModelError("a model that was loaded with int8=True cannot be saved: load it without")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(config.model_dump(mode="json"), indent=1)

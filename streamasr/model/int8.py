@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
-from persistent_lstm import Int8LayerWeights, Int8LSTM, Int8Matrix, linear
+from persistent_lstm import NORM_EPSILON, Int8LayerWeights, Int8LSTM, Int8Matrix, linear
 from torch import Tensor, nn
 
 from ..int8 import SCALE
 from .acoustic import AcousticModel, ModelConfig
 
-__all__ = ["Int8Linear", "int8_model"]
+__all__ = ["Int8AcousticModel", "Int8Linear", "is_int8"]
 
 
 class Int8Linear(nn.Module):
@@ -31,10 +30,17 @@ class Int8Linear(nn.Module):
         return linear(x, matrix, self.get_buffer("bias"))
 
 
-def int8_model(
-    config: ModelConfig, stored: Mapping[str, Tensor], *, step: int
-) -> AcousticModel | None:
-    """Return a model of the tensors as they are stored, or None if not all matrices are int8.
+def is_int8(stored: Mapping[str, Tensor]) -> bool:
+    """Whether all matrices among a model's stored tensors are int8, with their scales."""
+    return all(
+        value.dtype == torch.int8 and name + SCALE in stored
+        for name, value in stored.items()
+        if value.dim() == 2 and not name.endswith(SCALE)
+    )
+
+
+class Int8AcousticModel(AcousticModel):
+    """An acoustic model of the tensors as they are stored: called alike, without gradients.
 
     Args:
         config: the sizes, which the tensors have.
@@ -42,22 +48,27 @@ def int8_model(
         step: frames by which a timestep advances.
     """
 
-    def matrix(name: str) -> Int8Matrix:
-        return Int8Matrix(stored[name], stored[name + SCALE].float().reshape(-1))
+    def __init__(self, config: ModelConfig, stored: Mapping[str, Tensor], *, step: int) -> None:
+        nn.Module.__init__(self)  # the other one makes weights, only to throw them away
 
-    def vector(name: str) -> Tensor:
-        return stored[name].float()
+        def matrix(name: str) -> Int8Matrix:
+            return Int8Matrix(stored[name], stored[name + SCALE].float().reshape(-1))
 
-    with torch.device("meta"):
-        # Its parts are changed for others that are called alike.
-        model: Any = AcousticModel(config)
-    matrices = [name for name, value in model.state_dict().items() if value.dim() == 2]
-    if any(stored[name].dtype != torch.int8 or name + SCALE not in stored for name in matrices):
-        return None
-    model.input = Int8Linear(matrix("input.weight"), vector("input.bias"))
-    model.head = Int8Linear(matrix("head.weight"), vector("head.bias"))
-    model.lstm = Int8LSTM(
-        [
+        def vector(name: str) -> Tensor:
+            return stored[name].float()
+
+        self.config = config
+        self.add_module("input", Int8Linear(matrix("input.weight"), vector("input.bias")))
+        self.convolutions = config.convolutions()
+        if self.convolutions is not None:
+            self.convolutions.step = step
+            project = Int8Linear(matrix("convolutions.project.weight"))
+            self.convolutions.add_module("project", project)
+            prefix = "convolutions.layers."
+            names = [name for name in stored if name.startswith(prefix)]
+            filters = {name.removeprefix(prefix): vector(name) for name in names}
+            self.convolutions.layers.load_state_dict(filters)
+        layers = [
             Int8LayerWeights(
                 matrix(f"lstm.weight_ih_l{layer}"),
                 matrix(f"lstm.weight_hh_l{layer}"),
@@ -65,15 +76,8 @@ def int8_model(
                 vector(f"lstm.bias_hh_l{layer}"),
             )
             for layer in range(config.num_layers)
-        ],
-        residual=True,
-    )
-    if model.convolutions is not None:
-        model.convolutions.step = step
-        model.convolutions.project = Int8Linear(matrix("convolutions.project.weight"))
-        prefix = "convolutions.layers."
-        names = [name for name in stored if name.startswith(prefix)]
-        filters = {name.removeprefix(prefix): vector(name) for name in names}
-        model.convolutions.layers.load_state_dict(filters, assign=True)
-    whole: AcousticModel = model
-    return whole
+        ]
+        self.add_module("lstm", Int8LSTM(layers, residual=True))
+        hidden = config.hidden_size
+        self.norm = nn.LayerNorm(hidden, eps=NORM_EPSILON, elementwise_affine=False)
+        self.add_module("head", Int8Linear(matrix("head.weight"), vector("head.bias")))

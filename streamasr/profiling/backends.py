@@ -6,7 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from persistent_lstm import NORM_EPSILON, LSTMError, choose_backend, lstm
+from persistent_lstm import (
+    NORM_EPSILON,
+    Int8LayerWeights,
+    Int8Matrix,
+    LSTMError,
+    choose_backend,
+    lstm,
+)
 from torch import Tensor
 from torch.nn import functional
 
@@ -76,6 +83,25 @@ def _triton(problem: Problem) -> Call:
 
 def _torch(problem: Problem) -> Call:
     return _ours(problem, "torch")
+
+
+def _int8(problem: Problem) -> Call:
+    """The cell's matrices rounded to int8, each row with its scale."""
+
+    def rounded(matrix: Tensor) -> Int8Matrix:
+        scale = matrix.float().abs().amax(dim=1) / 127
+        return Int8Matrix((matrix / scale[:, None]).round().to(torch.int8), scale)
+
+    weights = [
+        Int8LayerWeights(rounded(w.w_ih), rounded(w.w_hh), w.b_ih.float(), w.b_hh.float())
+        for w in problem.weights
+    ]
+    try:
+        choose_backend("cpu", weights)
+    except LSTMError as error:
+        raise CannotRun(str(error)) from error
+    x, state, residual = problem.x.float(), problem.state, problem.cell.residual
+    return lambda: lstm(x, weights, state, residual=residual, backend="cpu")
 
 
 def _stacked(problem: Problem) -> Call:
@@ -152,6 +178,7 @@ BACKENDS = {
         ),
         Backend("torch-eager", _eager, "the gate equations, an operation at a time", "both"),
         Backend("torch-cpu", _torch, "lstm(backend='torch') on the CPU", "cpu"),
+        Backend("int8-cpu", _int8, "lstm(backend='cpu') with int8 weights", "cpu", dtype="int8"),
         Backend("stacked-cpu", _stacked, "torch.nn.LSTM on the CPU", "cpu", residual=False),
     )
 }

@@ -64,14 +64,14 @@ class Problem:
     """Random tensors of a cell on a device, the same in every run.
 
     Attributes:
-        x: ``(T, B, H)`` in the cell's dtype.
-        weights: in the cell's dtype.
+        x: ``(T, B, H)`` in the cell's dtype, for one of int8 in float32.
+        weights: the same.
         state: float32.
     """
 
     def __init__(self, cell: Cell, device: torch.device) -> None:
         generator = torch.Generator().manual_seed(0)
-        dtype = DTYPES[cell.dtype]
+        dtype = DTYPES.get(cell.dtype, torch.float32)
         scale = cell.hidden**-0.5
 
         def random(*shape: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Compile what decodes before the first caller waits for it."""
+"""Compile what hears and decodes before the first caller waits for it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ STEPS = 10
 
 @torch.inference_mode()
 def warm_up(recognizer: Recognizer) -> None:
-    """Decode a few timesteps: a partial, and the words at the end.
+    """Hear a timestep and decode a few: a partial, and the words at the end.
 
     Numba compiles a function on its first call, which takes the beam search half a minute, unless
     it finds it compiled in its cache.
     """
     if recognizer.decoder == "beam":
         log.info("preparing the beam search; the first time on a machine, it is compiled")
+    silence = torch.zeros(recognizer.config.frontend.window_samples)
+    recognizer.log_probs(silence, recognizer.initial_state())
     # All tokens alike: silence would not be searched.
     logits = torch.zeros(STEPS, recognizer.config.model.output_size)
     _, state = recognizer.decode(logits.log_softmax(1), recognizer.initial_state())

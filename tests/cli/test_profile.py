@@ -23,7 +23,7 @@ def test_the_last_line_is_one_object_and_tables_go_to_stderr(run):
     assert {"device", "versions", "commit", "settings", "rows", "floor", "plans"} <= found.keys()
     assert found["settings"]["timesteps"] == [1, 2]
     assert found["settings"]["dtype"] == "float32"
-    backends = ["torch-eager", "torch-cpu", "stacked-cpu"]
+    backends = ["torch-eager", "torch-cpu", "int8-cpu", "stacked-cpu"]
     assert [row["backend"] for row in found["rows"]] == backends * 2
     assert all(row["us"]["p50"] > 0 for row in found["rows"])
     assert not any(row["residual"] for row in found["rows"])

@@ -47,6 +47,14 @@ def test_scores_are_those_of_a_plain_pass(model, pieces, before, texts):
         assert sum(scores) == pytest.approx(plain_score(model, pieces, before, text), rel=1e-5)
 
 
+@given(first=texts, second=texts)
+def test_scores_do_not_depend_on_what_others_read_before(model, pieces, first, second):
+    used, fresh = Reader(model, pieces), Reader(model, pieces)
+    used.score(first, used.initial_state())
+    state = fresh.initial_state()
+    assert used.score(second, state) == fresh.score(second, state)
+
+
 @given(before=st.lists(words, max_size=4), after=st.lists(words, min_size=1, max_size=4))
 def test_reading_in_parts_is_reading_the_whole(model, pieces, before, after):
     reader = Reader(model, pieces)

@@ -253,19 +253,22 @@ def test_what_decodes_is_compiled_before_the_first_caller(tmp_path):
     (folder / "beam.json").write_text("{}")
     code = """
 import sys, torch
+from persistent_lstm import _cpu_kernels
 from streamasr import Recognizer
 from streamasr.decoding import kernel
 from streamasr.serving.metrics import Metrics
 from streamasr.serving.scheduler import Scheduler
 torch.manual_seed(1)
 def compiled():
-    functions = {n: f for n, f in vars(kernel).items() if hasattr(f, "signatures")}
+    functions = {**vars(kernel), **vars(_cpu_kernels)}
+    functions = {n: f for n, f in functions.items() if hasattr(f, "signatures")}
     return {name: sorted(map(str, f.signatures)) for name, f in functions.items()}
 recognizer = Recognizer.from_pretrained(sys.argv[1], decoder="beam", hotwords=sys.argv[2:])
 assert not any(compiled().values())
 Scheduler(recognizer, Metrics()).close()
 ready = compiled()
 assert all(ready[name] for name in ("advance", "compact", "summarise", "lm_score")), ready
+assert all(ready[name] for name in ("run_layers", "linear")), ready
 state = recognizer.initial_state()
 shown = []
 for chunk in torch.randn(70, recognizer.config.model.output_size).log_softmax(1).split(7):
@@ -273,6 +276,8 @@ for chunk in torch.randn(70, recognizer.config.model.output_size).log_softmax(1)
     shown += recognizer.partial(state)
 words, _ = recognizer.close(state)
 assert shown and words
+heard = [torch.randn(5000), torch.randn(16000), torch.randn(9000)]
+recognizer.log_probs_of(heard, [recognizer.initial_state() for _ in heard])
 assert compiled() == ready
 """
     for hotwords in ((), ("tia",)):

@@ -31,6 +31,7 @@ index can lead the search out of an array.
 from __future__ import annotations
 
 import json
+import mmap
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -167,6 +168,7 @@ def load_graph(folder: str | Path) -> SearchGraph:
     try:
         graph = _load(path)
         _check(graph)
+        _forget(graph.text_bytes)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
@@ -198,6 +200,18 @@ def _load(path: Path) -> SearchGraph:
         tuple(metadata["tokens"].split(" ")),
         *(int(metadata[name]) for name in ("start", "end", "unknown")),
     )
+
+
+def _forget(array: NDArray[Any]) -> None:
+    """Give back the memory of the mapped file that ``array`` lies in.
+
+    To check the file it was read to its end; a search reads a small part of it again, which the
+    system still has in its cache.
+    """
+    while isinstance(array, np.ndarray) and array.base is not None:
+        array = array.base
+    if isinstance(array, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.madvise(mmap.MADV_DONTNEED)
 
 
 def _array(body: NDArray[np.uint8], entry: Mapping[str, Any]) -> NDArray[Any]:
