@@ -55,9 +55,7 @@ class Request:
 def run_batch(request: Request) -> None:
     """Do what is asked; exits with 1 if a recording failed, 130 after Ctrl-C."""
     refused: list[str] = []
-    inputs = expand(
-        request.names, refused.append, (lambda _: None) if request.quiet else console.note
-    )
+    inputs = expand(request.names, refused.append, console.note_unless(request.quiet))
     # Said before the model loads: it may be a slip of the pen.
     for problem in refused:
         console.error(problem)

@@ -48,8 +48,9 @@ def load_recognizer(
     *,
     threads: int = 1,
     warn: Callable[[str], None] = console.warning,
+    note: Callable[[str], None] = console.note,
 ) -> Recognizer:
-    """Load a model; hotwords that cannot be used are a line each on stderr.
+    """Load a model; ``note`` is told of hotwords that cannot be used.
 
     ``warn`` is told, whatever else is quiet, if the model's language model cannot be used.
 
@@ -65,7 +66,7 @@ def load_recognizer(
     if recognizer.degraded:
         warn(degraded_message(recognizer.decoder_reason))
     for hotword, reason in recognizer.unusable_hotwords:
-        console.note(f"hotword {hotword.text!r} cannot be used: {reason}")
+        note(f"hotword {hotword.text!r} cannot be used: {reason}")
     return recognizer
 
 

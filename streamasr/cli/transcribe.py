@@ -147,7 +147,8 @@ def transcribe(
             "not with -, --raw or --timings"
         )
     _check(files, options)
-    check_recognizer(model, decoder, hotwords, nbest, quiet=quiet)
+    note = console.note_unless(quiet)
+    check_recognizer(model, backend, decoder, hotwords, nbest, note=note)
     began = time.perf_counter()
     recognizing = recognizer_options(model, backend, decoder, hotwords, nbest=nbest)
     if many and not one_by_one:

@@ -38,6 +38,7 @@ __all__ = [
     "BeamState",
     "Candidate",
     "Weights",
+    "check_beam",
     "has_beam",
     "load_beam",
 ]
@@ -350,6 +351,17 @@ def has_beam(folder: Path) -> bool:
     return (folder / SETTINGS).is_file()
 
 
+def check_beam(folder: Path) -> None:
+    """Raise ModelError where there is no beam search to load, by a look at the folder only."""
+    if find_spec("numba") is None:
+        raise BeamMissing("the beam search needs Numba: pip install numba; or decode greedy")
+    if not has_beam(folder):
+        raise ModelError(
+            f"{folder / SETTINGS}: missing, and with it the language model: decode greedy, "
+            "without hotwords and nbest"
+        )
+
+
 def load_beam(
     folder: Path,
     tokens: Tokens,
@@ -359,8 +371,7 @@ def load_beam(
     nbest: int = 1,
 ) -> BeamDecoder:
     """Return the beam search of a model folder; raises ModelError if it has none that works."""
-    if find_spec("numba") is None:
-        raise BeamMissing("the beam search needs Numba: pip install numba; or decode greedy")
+    check_beam(folder)
     path = folder / SETTINGS
     try:
         config = BeamConfig.model_validate_json(path.read_bytes())
