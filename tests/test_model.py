@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from streamasr.errors import ModelError
+from streamasr.errors import ConfigError, ModelError
 from streamasr.int8 import from_int8, to_int8
 from streamasr.model import AcousticModel, ModelConfig, Tokens, load_bundle, save_bundle
 from streamasr.model.convolutions import Convolutions
@@ -56,7 +56,7 @@ def test_convolutions_are_those_of_a_plain_loop():
 
 def test_convolutions_need_room():
     sizes = {"input_size": 8 * 80, "vocab_size": 5, "channels": 4}
-    with pytest.raises(ValueError, match="at least 9 frames of 80 bins"):
+    with pytest.raises(ConfigError, match="at least 9 frames of 80 bins"):
         ModelConfig(**sizes)
     assert ModelConfig(**{**sizes, "input_size": 9 * 80}).convolutions() is not None
 

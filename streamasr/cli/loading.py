@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..fingerprint import fingerprint
-from ..options import RecognizerOptions
+from ..options import DecoderName, RecognizerOptions
 from ..pretrained import PRETRAINED
 from . import console
 from .options import Backend, Decoder
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..decoding import Hotword
     from ..recognizer import Recognizer
 
-__all__ = ["load_recognizer", "made_by", "recognizer_options"]
+__all__ = ["asked_for", "load_recognizer", "made_by", "recognizer_options"]
 
 
 def recognizer_options(
@@ -71,9 +71,16 @@ def load_recognizer(
 
 
 def made_by(
+    options: RecognizerOptions, decoder: DecoderName, model_hash: str, *, track: str | None = None
+) -> dict[str, object]:
+    """Return what a transcript says of how it was made: ``decoder`` is what decoded it."""
+    return {**asked_for(options, model_hash, track=track), "decoder": decoder}
+
+
+def asked_for(
     options: RecognizerOptions, model_hash: str | None = None, *, track: str | None = None
 ) -> dict[str, object]:
-    """Return what a transcript says of how it was made.
+    """Return what decides a transcript, as far as it is known before a model is loaded.
 
     ``model_hash`` is computed unless it is known already; raises ModelError without the model.
     """

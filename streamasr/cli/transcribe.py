@@ -354,7 +354,8 @@ def _deliver(name: str, transcript: Transcript, job: _Job, live: _LiveText | Non
         live.finish(transcript)
         return
     recognizer = job.recognizer
-    about = made_by(recognizer.options, recognizer.fingerprint, track=job.options.track)
+    track = job.options.track
+    about = made_by(recognizer.options, recognizer.decoder, recognizer.fingerprint, track=track)
     text = WRITERS[job.options.format.value].render(transcript, source=name, about=about)
     if job.options.output_dir is not None:
         write_transcript(job.options.output_path(name), text)

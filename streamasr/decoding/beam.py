@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from ..errors import ModelError
@@ -25,6 +25,7 @@ from ..language import Reader, ReadState, load_reader
 from ..language.storage import WEIGHTS
 from ..model import Tokens
 from ..transcript import Alternative, Word
+from ..validated import Settings, first_problem
 from .bias import Bias, build_bias
 from .graph import GRAPH, SearchGraph, load_graph
 from .hotwords import RARE, Hotword
@@ -51,10 +52,8 @@ class BeamMissing(ModelError):
     """Numba, which compiles the search, is not installed."""
 
 
-class BeamConfig(BaseModel):
+class BeamConfig(Settings):
     """Settings of the search, tuned for a model and stored with it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     beam_size: int = Field(100, gt=0)
     beam_size_token: int = Field(20, gt=0, description="tokens tried in each timestep")
@@ -378,9 +377,7 @@ def load_beam(
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}): decode greedy") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
+        raise ModelError(f"{path}: {first_problem(error)}") from error
     graph = load_graph(folder)
     if graph.tokens != tokens.symbols:
         raise ModelError(

@@ -6,22 +6,21 @@ from typing import Self
 
 import torch
 from persistent_lstm import NORM_EPSILON, LSTMState, PersistentLSTM, zero_state
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from ..validated import Settings
 from .convolutions import Convolutions
 
 __all__ = ["AcousticModel", "ModelConfig", "log_softmax_heads"]
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Settings):
     """The sizes of the network. ``vocab_size`` counts the blank, and so does ``phone_size``.
 
     ``phone_size`` is 0 for a model without a head for phones. With ``channels`` there are
     convolutions over timesteps of ``input_size / n_mels`` frames.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     input_size: int = Field(gt=0)
     hidden_size: int = Field(512, gt=0)
