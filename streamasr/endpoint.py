@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from .validated import Settings
 
 __all__ = ["Endpoint", "EndpointConfig", "EndpointState", "Endpointer"]
 
@@ -21,10 +23,8 @@ DETECTOR_SECONDS = 0.04
 """How long after speech the voice detector falls quiet, in the middle of all cases."""
 
 
-class EndpointConfig(BaseModel):
+class EndpointConfig(Settings):
     """The rules; times in seconds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     silence_seconds: float = Field(0.8, ge=0.4, le=10, description="after speech end a segment")
     no_speech_seconds: float = Field(2.0, ge=0.8, le=60, description="without speech end one, too")

@@ -5,21 +5,20 @@ from __future__ import annotations
 from typing import NamedTuple, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ._torchaudio import torchaudio
+from .validated import Settings
 
 __all__ = ["Frontend", "FrontendConfig", "FrontendState"]
 
 
-class FrontendConfig(BaseModel):
+class FrontendConfig(Settings):
     """All that decides the features. ``mean`` and ``std`` are the training set's, one per bin.
 
     A timestep joins ``stack`` frames, and the next begins ``stride`` frames later (0: ``stack``).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sample_rate: int = Field(16_000, gt=0)
     n_fft: int = Field(512, gt=0)

@@ -92,7 +92,7 @@ class JsonWriter(TranscriptWriter):
     - ``language``: ``"en"``
     - ``source``: the recording's name; bytes that are not UTF-8 become ``?``, here and in the
       name of the model
-    - ``made_by``: the model, its hash and the settings, where they are known
+    - ``made_by``: the model, its hash, the decoder that was used and the settings, where known
     - ``alternatives``: the best readings, if more than one was asked for, each with ``text`` and
       ``score``
     - ``segments``: the runs of words with no pause over ``cues.MAX_GAP`` seconds, each with

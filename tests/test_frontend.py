@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from streamasr.errors import ConfigError
 from streamasr.frontend import Frontend, FrontendConfig
 
 CONFIG = FrontendConfig(mean=tuple(np.linspace(-6, -3, 80)), std=tuple(np.linspace(1, 4, 80)))
@@ -134,5 +134,5 @@ def test_the_state_stays_small():
     ],
 )
 def test_wrong_configurations_are_refused(values, message):
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(ConfigError, match=message):
         FrontendConfig(**values)

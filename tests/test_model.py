@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from streamasr.errors import ModelError
+from streamasr.errors import ConfigError, ModelError
 from streamasr.int8 import from_int8, to_int8
 from streamasr.model import AcousticModel, ModelConfig, Tokens, load_bundle, save_bundle
 from streamasr.model.acoustic import tensor_shapes
@@ -56,8 +56,8 @@ def test_convolutions_are_those_of_a_plain_loop():
 
 
 @pytest.mark.parametrize("channels", [0, 3])
-@pytest.mark.parametrize("phone_size", [0, 7])
-def test_shapes_are_known_without_the_model(channels, phone_size):
+@pytest.mark.parametrize(("phone_size", "second_layers"), [(0, 0), (7, 0), (7, 2)])
+def test_shapes_are_known_without_the_model(channels, phone_size, second_layers):
     config = ModelConfig(
         input_size=9 * 20,
         hidden_size=11,
@@ -66,6 +66,7 @@ def test_shapes_are_known_without_the_model(channels, phone_size):
         phone_size=phone_size,
         channels=channels,
         n_mels=20,
+        second_layers=second_layers,
     )
     made = AcousticModel(config).state_dict()
     assert tensor_shapes(config) == {name: tuple(value.shape) for name, value in made.items()}
@@ -73,7 +74,7 @@ def test_shapes_are_known_without_the_model(channels, phone_size):
 
 def test_convolutions_need_room():
     sizes = {"input_size": 8 * 80, "vocab_size": 5, "channels": 4}
-    with pytest.raises(ValueError, match="at least 9 frames of 80 bins"):
+    with pytest.raises(ConfigError, match="at least 9 frames of 80 bins"):
         ModelConfig(**sizes)
     assert ModelConfig(**{**sizes, "input_size": 9 * 80}).convolutions() is not None
 

@@ -8,17 +8,27 @@ from typing import get_args
 
 import pytest
 from persistent_lstm import BACKENDS
+from pydantic import BaseModel, ValidationError
 
 from streamasr import (
     BackendName,
     ConfigError,
     DecoderName,
+    EndpointConfig,
     Hotword,
     Recognizer,
     RecognizerOptions,
 )
 from streamasr.cli.options import Backend, Decoder
+from streamasr.decoding import BeamConfig
+from streamasr.frontend import FrontendConfig
+from streamasr.language import LanguageModelConfig
 from streamasr.listening import Listener
+from streamasr.model import ModelConfig
+from streamasr.model.bundle import BundleConfig
+from streamasr.serving import ServeSettings
+from streamasr.training.config import OptimizerConfig, TrainingConfig
+from streamasr.validated import Settings
 
 
 def test_options_are_one_frozen_value_that_can_be_sent_to_a_process():
@@ -75,3 +85,57 @@ def test_a_chunk_lasts_a_millisecond_at_least(tiny, samples_folder, chunk_ms):
         tiny.transcribe(samples_folder / "jfk.flac", chunk_ms=chunk_ms)
     with pytest.raises(ConfigError, match="chunk_ms"):
         Listener(tiny, chunk_ms=chunk_ms)
+
+
+SETTINGS = [
+    (EndpointConfig, {"silence_seconds": -1}),
+    (BeamConfig, {"beam_size": 0}),
+    (FrontendConfig, {"hop_length": "ten"}),
+    (ModelConfig, {}),
+    (BundleConfig, {"format": 2}),
+    (LanguageModelConfig, {"vocab_size": 1, "hidden_size": 0}),
+    (ServeSettings, {"max_streams": 0, "no": 1}),
+    (OptimizerConfig, {"updates": -1}),
+    (TrainingConfig, {"data": {"train": []}}),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"), SETTINGS, ids=lambda each: getattr(each, "__name__", "")
+)
+def test_a_wrong_setting_is_one_line(kind, values):
+    with pytest.raises(ConfigError) as caught:
+        kind(**values)
+    message = str(caught.value)
+    assert message.startswith(f"{kind.__name__}: ")
+    assert "\n" not in message
+    assert "http" not in message
+
+
+def test_a_wrong_setting_is_named_with_what_was_given():
+    with pytest.raises(ConfigError, match=r"^EndpointConfig: silence_seconds: .* 0.4, not -1$"):
+        EndpointConfig(silence_seconds=-1)
+    with pytest.raises(ConfigError, match=r"^EndpointConfig: silence: Extra inputs are not permit"):
+        EndpointConfig(silence=1)
+
+
+def test_all_settings_that_python_code_makes_are_of_this_kind():
+    """Messages of a protocol are not: clients send them, and a server answers."""
+    assert {kind for kind, _ in SETTINGS} <= {*_below(Settings)}
+    messages = {"Config", "Start", "Reason", "Problem", "Settings"}
+    others = {c.__name__ for c in _below(BaseModel) if c.__module__.startswith("streamasr.")}
+    assert others - {c.__name__ for c in _below(Settings)} <= messages
+
+
+def _below(kind):
+    for each in kind.__subclasses__():
+        yield each
+        yield from _below(each)
+
+
+def test_settings_can_be_copied_pickled_and_read_back():
+    config = BeamConfig(beam_size=7)
+    assert pickle.loads(pickle.dumps(config)) == config == config.model_copy()
+    assert BeamConfig.model_validate_json(config.model_dump_json()) == config
+    with pytest.raises(ValidationError):
+        BeamConfig.model_validate({"beam_size": 0})

@@ -10,7 +10,7 @@ from persistent_lstm import NORM_EPSILON, LayerWeights
 from safetensors.torch import load_file
 from torch import Tensor
 
-from streamasr.errors import ModelError
+from streamasr.errors import ConfigError, ModelError
 from streamasr.model import (
     AcousticModel,
     ModelConfig,
@@ -105,6 +105,10 @@ def test_a_model_folder_keeps_it_as_int8(tiny_folder: Path, tmp_path: Path):
         assert model.second is not None
         assert relative_error(again.second(r), model.second(expected)) < 0.01
         assert torch.equal(again.classify(r), again(frames)[0])
+        # Where the rest is computed in int8, the second pass is that of the same weights in float.
+        whole = load_bundle(tmp_path, int8=True).model
+        assert whole.second is not None
+        assert relative_error(whole.second(r), again.second(r)) < 1e-5
 
 
 def test_a_folder_without_its_weights_is_refused(tiny_folder: Path, tmp_path: Path):
@@ -118,5 +122,5 @@ def test_a_folder_without_its_weights_is_refused(tiny_folder: Path, tmp_path: Pa
 
 
 def test_it_needs_phones():
-    with pytest.raises(ValueError, match="second_layers need phone_size"):
+    with pytest.raises(ConfigError, match="second_layers need phone_size"):
         ModelConfig(input_size=6, vocab_size=5, second_layers=1)

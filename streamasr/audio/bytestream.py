@@ -1,11 +1,14 @@
 """Where FFmpeg's bytes come from: a pipe that can be looked ahead into, or a part of a file."""
 
 from collections.abc import Callable
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol, TypeVar, cast
 
 __all__ = ["ByteReader", "Readable", "Window", "is_seekable", "read_some", "tell_of_unread"]
 
 
+W = TypeVar("W", bound="Window")
+
+PEEK_BYTES = 2**15
 UNREAD_BYTES = 2**16
 """Tags and an index behind the samples may stay unread; more than this is told of."""
 
@@ -54,6 +57,12 @@ class ByteReader:
             self._ahead += data
         return self._ahead[:size]
 
+    def peek_some(self, least: int) -> bytes:
+        """Return what is there, at least `least` bytes without taking them; fewer at the end."""
+        while len(self._ahead) < least and (data := read_some(self._file, PEEK_BYTES)):
+            self._ahead += data
+        return self._ahead
+
     def unread(self, data: bytes) -> None:
         """Put bytes back, to be read next."""
         self._ahead = data + self._ahead
@@ -74,7 +83,7 @@ class ByteReader:
 
 
 class Window:
-    """A seekable file from a position on, without its name.
+    """A seekable file from a position on, to another one or to its end; without its name.
 
     FFmpeg would take any `.raw` for video and `.ul` for µ-law by the name alone.
 
@@ -82,21 +91,29 @@ class Window:
         seen: the furthest position, from the window's start, that was read up to.
     """
 
-    def __init__(self, file: BinaryIO, start: int = 0) -> None:
+    def __init__(self, file: BinaryIO, start: int = 0, end: int | None = None) -> None:
         self._file = file
         self._start = start
+        self._end = end
         self.seen = 0
         file.seek(start)
 
     def read(self, size: int = -1) -> bytes:
         """Read at most `size` bytes, all that are left if it is negative."""
+        if self._end is not None:
+            left = max(0, self._end - self._file.tell())
+            size = left if size < 0 else min(size, left)
         data = self._file.read(size)
         self.seen = max(self.seen, self.tell())
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move as `io.IOBase.seek` does; return the new position."""
-        return self._file.seek(offset + (self._start if whence == 0 else 0), whence) - self._start
+        if whence == 0:
+            offset += self._start
+        elif whence == 2 and self._end is not None:
+            whence, offset = 0, offset + self._end
+        return self._file.seek(offset, whence) - self._start
 
     def tell(self) -> int:
         """Return the position."""
@@ -106,17 +123,22 @@ class Window:
         """Return True."""
         return True
 
+    def part(self, kind: type[W], start: int, end: int) -> W:
+        """Return a part of the window, at its first byte."""
+        return kind(self._file, self._start + start, self._start + end)
+
     def size(self) -> int:
-        """Bytes from the window's start to the file's end; leaves the position alone."""
+        """Bytes from the window's start to its end; leaves the position alone."""
+        if self._end is not None:
+            return self._end - self._start
         position = self._file.tell()
         end = self._file.seek(0, 2)
         self._file.seek(position)
         return end - self._start
 
 
-def tell_of_unread(window: Window, note: Callable[[str], None]) -> None:
-    """Note how much of a file its decoder has left unread, which says that it is done."""
-    unread = window.size() - window.seen
+def tell_of_unread(unread: int, note: Callable[[str], None]) -> None:
+    """Note how many bytes of a recording its decoder, which says that it is done, left unread."""
     if unread > UNREAD_BYTES:
         note(f"its last {unread / 1e6:.1f} MB belong to no sound that is known, and were not heard")
 

@@ -184,11 +184,9 @@ class FfmpegDecoder:
         short = self._end is not None and self._end - self._timeline.position > TOLERANCE
         if bad or short:
             raise Damaged(self._end)
-        if self._stated.another:
-            raise Damaged(None, "another recording stands behind this one, and was not heard")
         # Attachments and cues may stand behind the sound of a Matroska file.
         if isinstance(self._source, Window) and self._format != MATROSKA:
-            tell_of_unread(self._source, self._note)
+            tell_of_unread(self._source.size() - self._source.seen, self._note)
 
     def _beginning(self) -> float:
         """Return the timestamp at which the recording begins: where other tracks do, too."""
@@ -205,6 +203,9 @@ class FfmpegDecoder:
         stream, container = self._stream, self._container
         base = stream.time_base or 0
         length = float((stream.duration or 0) * base) * self._stated.bytes_by_size
+        if self._format == "caf" and stream.codec_context.name.startswith("pcm_"):
+            # FFmpeg's duration is that of the bytes which are there.
+            length = max(length, stream.frames / self.sample_rate)
         if self._format == "mp3":
             # FFmpeg falls back to a guess for a file longer than its header says.
             frame = (576 if self.sample_rate < 32_000 else 1_152) / self.sample_rate

@@ -40,7 +40,8 @@ def open_audio(
     Args:
         source: what to read.
         track: which of several audio tracks: a number from 1, or a language by any of its ISO 639
-            codes or BCP 47 tags. By default FFmpeg's choice, or the loudest where that is silent.
+            codes or BCP 47 tags. By default FFmpeg's choice, or the loudest one where that is
+            silent.
         name: what errors and notes call it, if not by its path.
         on_note: called with one line for each thing that a listener should know: which of several
             tracks or channels was heard, what was missing by its timestamps. An `AudioWarning`

@@ -1,4 +1,4 @@
-"""What headers state and FFmpeg does not tell: MP3 frames, a W64's size, a second MP4."""
+"""What headers state and FFmpeg does not tell: MP3 frames, a W64's size."""
 
 import re
 from typing import NamedTuple
@@ -25,12 +25,10 @@ class Stated(NamedTuple):
     Attributes:
         mp3_frames: in an MP3's Xing or Info header; 0 without one.
         bytes_by_size: bytes that the file should have by those that it has, at least 1.
-        another: whether a second recording stands behind the one that FFmpeg reads.
     """
 
     mp3_frames: int = 0
     bytes_by_size: float = 1.0
-    another: bool = False
 
 
 def read_stated(window: Window) -> Stated:
@@ -42,9 +40,7 @@ def read_stated(window: Window) -> Stated:
         size = int.from_bytes(head[16:], "little")
         if size < W64_UNKNOWN:
             stated = Stated(bytes_by_size=max(1.0, size / window.size()))
-    elif is_mp4(head):
-        stated = Stated(another=_is_joined_mp4(window))
-    else:
+    elif not is_mp4(head):
         window.seek(0)
         stated = Stated(mp3_frames=mp3_frames(ByteReader(window)))
     window.seek(0)
@@ -77,23 +73,3 @@ def needs_seeking(head: bytes) -> bool:
 def is_mp4(head: bytes) -> bool:
     """Whether a file that begins with these bytes is an MP4, M4A, 3GP or MOV."""
     return head[4:8] in MP4_BOXES
-
-
-def _is_joined_mp4(window: Window) -> bool:
-    """Whether a second `ftyp` follows the index and the samples of a first recording."""
-    seen: set[bytes] = set()
-    position, end = 0, window.size()
-    while position < end:
-        window.seek(position)
-        box = window.read(16)
-        kind = box[4:8]
-        if kind == b"ftyp" and {b"moov", b"mdat"} <= seen:
-            return True
-        seen.add(kind)
-        size = int.from_bytes(box[:4])
-        if size == 1:
-            size = int.from_bytes(box[8:16])
-        if size < 8:  # to the end of the file, or damaged
-            return False
-        position += size
-    return False

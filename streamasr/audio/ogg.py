@@ -28,6 +28,7 @@ class OggLink:
 
     duration: float | None = None
     options: Mapping[str, str] = MappingProxyType({})
+    may_leave = False
 
     def __init__(self, source: ByteReader) -> None:
         self._source = source

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import BinaryIO, cast
 
+from .boundaries import HEAD_BYTES, FilePart, file_parts, has_signature
 from .bytestream import ByteReader, Window, is_seekable
 from .decoder import Decoder, NotAudio
 from .ffmpeg import UNREADABLE, FfmpegDecoder
 from .headers import is_mp4, mp3_frames, needs_seeking, read_stated
-from .joined import JoinedDecoder, is_joinable
+from .joined import JoinedDecoder, stream_parts
 from .ogg import MAGIC as OGG
 from .ogg import stated_seconds
+from .riff import is_wav
 
 __all__ = ["open_decoder"]
 
@@ -48,16 +50,15 @@ def open_decoder(
     if not head:
         end = file.seek(0, 2)
         raise NotAudio("is empty (0 bytes)" if not end else "stands at its end: seek(0) first")
-    if is_joinable(head):
+    if head[:4] == OGG or is_wav(head):
         window = Window(file, start)
         duration = stated_seconds(window) if head[:4] == OGG else None
         size = window.size()
         window.seek(0)
         source = ByteReader(file)
         try:
-            return JoinedDecoder(
-                source, size, live=False, track=track, note=note, duration=duration
-            )
+            parts = stream_parts(source, size, note)
+            return JoinedDecoder(parts, live=False, track=track, note=note, duration=duration)
         except NotAudio as problem:
             if head[:4] == OGG:
                 raise
@@ -67,7 +68,11 @@ def open_decoder(
 
 def _open_seekable(window: Window, track: int | str | None, note: Callable[[str], None]) -> Decoder:
     head = window.read(12)
+    parts = file_parts(window)
     try:
+        if len(parts) > 1:
+            recordings = (window.part(FilePart, *part) for part in parts)
+            return JoinedDecoder(recordings, live=False, track=track, note=note, duration=None)
         return FfmpegDecoder(window, live=False, track=track, note=note, stated=read_stated(window))
     except NotAudio as problem:
         if is_mp4(head) and str(problem) == UNREADABLE:
@@ -96,7 +101,7 @@ def _open_pipe(
     note: Callable[[str], None],
     resources: ExitStack,
 ) -> Decoder:
-    head = source.peek(12)
+    head = source.peek(HEAD_BYTES)
     if not head:
         raise NotAudio("is empty (0 bytes)")
     if needs_seeking(head) or mp3_frames(source):
@@ -104,8 +109,9 @@ def _open_pipe(
     source.record()
     try:
         decoder: Decoder
-        if is_joinable(head):
-            decoder = JoinedDecoder(source, None, live=True, track=track, note=note, duration=None)
+        if head[:4] == OGG or is_wav(head[:12]) or has_signature(head):
+            parts = stream_parts(source, None, note)
+            decoder = JoinedDecoder(parts, live=True, track=track, note=note, duration=None)
         else:
             decoder = FfmpegDecoder(source, live=True, track=track, note=note)
     except NotAudio as problem:

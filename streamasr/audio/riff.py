@@ -41,6 +41,7 @@ class WavPart:
     """
 
     options: Mapping[str, str] = MappingProxyType({"ignore_length": "1"})
+    may_leave = False
 
     def __init__(self, source: ByteReader, size: int | None, note: Callable[[str], None]) -> None:
         self._source = source

@@ -54,7 +54,7 @@ class SndfileDecoder:
             yield block, self.sample_rate
         if self.duration is not None and self.duration - frames / self.sample_rate > TOLERANCE:
             raise Damaged(self.duration)
-        tell_of_unread(self._window, self._note)
+        tell_of_unread(self._window.size() - self._window.seen, self._note)
 
     def close(self) -> None:
         """Close libsndfile's side of it."""

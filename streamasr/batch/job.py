@@ -45,14 +45,12 @@ class Job:
         journal: Journal,
         writer: TranscriptWriter,
         settings: str,
-        about: Mapping[str, object],
         *,
         retry_failed: bool = False,
     ) -> None:
         self._folder = folder
         self._journal = journal
         self._writer = writer
-        self._about = about
         self.todo: list[Planned] = []
         self.failed_before: list[Entry] = []
         self.done = 0
@@ -81,9 +79,15 @@ class Job:
         )
 
     def finish(
-        self, planned: Planned, transcript: Transcript | None, problem: str | None
+        self,
+        planned: Planned,
+        transcript: Transcript | None,
+        problem: str | None,
+        about: Mapping[str, object],
     ) -> str | None:
         """Write a transcript, then that it is done; return what is wrong with it, if anything.
+
+        ``about`` is what the transcript says of how it was made.
 
         What may be mended without the recording being changed is not written down, so that the next
         run tries again: an output that cannot be written, and a recording that cannot be opened.
@@ -93,7 +97,7 @@ class Job:
             seconds = transcript.duration
             path = planned.input.path
             try:
-                text = self._writer.render(transcript, source=path, about=self._about)
+                text = self._writer.render(transcript, source=path, about=about)
                 self._prepare(planned.output.parent)
                 write_transcript(planned.output, text)
             except OutputError as error:

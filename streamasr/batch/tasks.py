@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..options import RecognizerOptions
+from ..options import DecoderName, RecognizerOptions
 from ..transcript import Transcript
 
 if TYPE_CHECKING:
@@ -77,12 +77,13 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a worker works with, for people to read.
+    """What a worker works with; ``backend`` and ``decoder`` are for people to read.
 
     ``degraded`` says why the model's language model cannot be used, if that is so.
     """
 
     fingerprint: str
+    decoder_name: DecoderName
     backend: str
     decoder: str
     unusable_hotwords: tuple[tuple[Hotword, str], ...]

@@ -109,6 +109,7 @@ class Worker:
         recognizer = self._recognizer
         return About(
             recognizer.fingerprint,
+            recognizer.decoder,
             f"{recognizer.backend} ({recognizer.backend_reason})",
             f"{recognizer.decoder} ({recognizer.decoder_reason})",
             tuple(recognizer.unusable_hotwords),

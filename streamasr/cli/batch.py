@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from ..cores import cores
 from ..errors import OutputError
 from ..writers import WRITERS
 from . import console
-from .loading import made_by
+from .loading import asked_for, made_by
 
 if TYPE_CHECKING:
     from ..batch.pool import Pool
@@ -55,9 +55,7 @@ class Request:
 def run_batch(request: Request) -> None:
     """Do what is asked; exits with 1 if a recording failed, 130 after Ctrl-C."""
     refused: list[str] = []
-    inputs = expand(
-        request.names, refused.append, (lambda _: None) if request.quiet else console.note
-    )
+    inputs = expand(request.names, refused.append, console.note_unless(request.quiet))
     # Said before the model loads: it may be a slip of the pen.
     for problem in refused:
         console.error(problem)
@@ -86,20 +84,20 @@ def _to_folder(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
-    about = made_by(request.options, track=request.track)
+    asked = asked_for(request.options, track=request.track)
     # The backend changes no text, and what runs the job does not either.
-    key = settings_hash({**about, "hotwords": [str(word) for word in request.options.hotwords]})
+    key = settings_hash({**asked, "hotwords": [str(word) for word in request.options.hotwords]})
     with Journal(folder) as journal:
         job = Job(
-            *(inputs, folder, journal, WRITERS[request.format], key, about),
+            *(inputs, folder, journal, WRITERS[request.format], key),
             retry_failed=request.retry_failed,
         )
         planned = dict(enumerate(by_size(job.todo)))
         with _Progress(request, [max(0, item.entry.size) for item in planned.values()]) as bar:
             tasks = [_task(number, item.input) for number, item in planned.items()]
-            for outcome in _outcomes(request, tasks, bar):
+            for outcome, about in _outcomes(request, tasks, bar):
                 item = planned[outcome.task.id]
-                problem = job.finish(item, outcome.transcript, outcome.problem)
+                problem = job.finish(item, outcome.transcript, outcome.problem, about)
                 if problem:
                     problems.append(problem)
                 bar.count(outcome.transcript, item.entry.size, failed=bool(problem))
@@ -114,12 +112,11 @@ def _to_folder(
 
 def _to_stdout(request: Request, inputs: Sequence[Input], problems: list[str]) -> None:
     writer = WRITERS[request.format]
-    about = made_by(request.options, track=request.track)
     ended: dict[int, Outcome] = {}
     following = 0
     with _Progress(request, [1] * len(inputs)) as bar:
         tasks = [_task(number, item) for number, item in enumerate(inputs)]
-        for outcome in _outcomes(request, tasks, bar):
+        for outcome, about in _outcomes(request, tasks, bar):
             ended[outcome.task.id] = outcome
             bar.count(outcome.transcript, 1, failed=outcome.problem is not None)
             while following in ended:
@@ -149,7 +146,10 @@ def _task(number: int, item: Input) -> Task:
     return Task(number, item.path)
 
 
-def _outcomes(request: Request, tasks: Sequence[Task], bar: _Progress) -> Iterator[Outcome]:
+def _outcomes(
+    request: Request, tasks: Sequence[Task], bar: _Progress
+) -> Iterator[tuple[Outcome, Mapping[str, object]]]:
+    """Do the tasks; yield what became of each, and what its transcript says of how it was made."""
     if not tasks:
         return
     pool = _pool(request, tasks)
@@ -162,8 +162,9 @@ def _outcomes(request: Request, tasks: Sequence[Task], bar: _Progress) -> Iterat
         for hotword, reason in about.unusable_hotwords:
             console.note(f"hotword {hotword.text!r} cannot be used: {reason}")
         bar.start(f"{pool.workers} worker{'s' * (pool.workers != 1)}, decoder {about.decoder}")
+        made = made_by(request.options, about.decoder_name, about.fingerprint, track=request.track)
         for outcomes in pool.run(tasks):
-            yield from outcomes or ()
+            yield from ((outcome, made) for outcome in outcomes or ())
             bar.refresh(pool.under_way.values())
     finally:
         pool.close()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
 
 from ..errors import ModelError, StreamasrError
+from ..pretrained import PRETRAINED
 from . import console
-from .options import Decoder
+from .options import Backend, Decoder
 
 __all__ = ["check_address", "check_certificate", "check_recognizer", "finite"]
 
@@ -20,23 +22,33 @@ _MOST_NAMED = 5
 
 def check_recognizer(
     model: Path | None,
+    backend: Backend = Backend.auto,
     decoder: Decoder = Decoder.auto,
     hotwords: Path | None = None,
     nbest: int = 1,
     *,
-    quiet: bool = False,
+    note: Callable[[str], None] = console.note,
 ) -> None:
     """Raise StreamasrError for options that no recognizer can be loaded with.
 
-    Hotwords that are looked for in another spelling than the file's are named on stderr.
+    Hotwords that are looked for in another spelling than the file's are told to ``note``.
     """
     if model is not None and not model.is_dir():
         raise ModelError(f"{model}: no such model folder")
     if decoder is Decoder.greedy and (hotwords or nbest > 1):
         option = "--hotwords" if hotwords else "--nbest"
         raise ModelError(f"{option} needs the beam search: --decoder beam, not greedy")
-    if hotwords is None:
-        return
+    if hotwords:
+        _note_folded(hotwords, note)
+    if backend is Backend.triton:
+        _check_gpu()
+    if decoder is Decoder.beam or hotwords or nbest > 1:
+        from ..decoding.beam import check_beam
+
+        check_beam(model or PRETRAINED)
+
+
+def _note_folded(hotwords: Path, note: Callable[[str], None]) -> None:
     from ..decoding import read_hotwords
 
     changed = [
@@ -44,10 +56,19 @@ def check_recognizer(
         for phrase in read_hotwords(hotwords)
         if phrase.is_folded
     ]
-    if changed and not quiet:
+    if changed:
         more = len(changed) - _MOST_NAMED
         tail = f"; and {more} more" if more > 0 else ""
-        console.note(f"hotwords have letters a to z: {'; '.join(changed[:_MOST_NAMED])}{tail}")
+        note(f"hotwords have letters a to z: {'; '.join(changed[:_MOST_NAMED])}{tail}")
+
+
+def _check_gpu() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ModelError(
+            "--backend triton needs an NVIDIA GPU, and PyTorch sees none here: auto or torch"
+        )
 
 
 def check_address(host: str, port: int) -> None:

@@ -9,7 +9,7 @@ import os
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -27,6 +27,7 @@ __all__ = [
     "debug",
     "error",
     "note",
+    "note_unless",
     "notes_on",
     "progress_bar",
     "standard_streams",
@@ -63,6 +64,11 @@ def note(message: str) -> None:
             message, stderr.width, break_long_words=False, break_on_hyphens=False
         )
     _to_stderr(message)
+
+
+def note_unless(quiet: bool) -> Callable[[str], None]:
+    """Return what prints notes, or swallows them where the user asked for quiet."""
+    return (lambda _: None) if quiet else note
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def evaluate(
     from ..manifest import read_manifest
     from ..recognizer import DEFAULT_CHUNK_MS, LISTEN_CHUNK_MS
 
-    check_recognizer(model, decoder, hotwords, quiet=quiet)
+    check_recognizer(model, backend, decoder, hotwords, note=console.note_unless(quiet))
     chunk_ms = chunk_ms or (LISTEN_CHUNK_MS if live else DEFAULT_CHUNK_MS)
     utterances = read_manifest(manifest)[:limit]
     check_recordings(utterance.path for utterance in utterances)

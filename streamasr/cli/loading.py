@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..fingerprint import fingerprint
-from ..options import RecognizerOptions
+from ..options import DecoderName, RecognizerOptions
 from ..pretrained import PRETRAINED
 from . import console
 from .options import Backend, Decoder
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..decoding import Hotword
     from ..recognizer import Recognizer
 
-__all__ = ["load_recognizer", "made_by", "recognizer_options"]
+__all__ = ["asked_for", "load_recognizer", "made_by", "recognizer_options"]
 
 
 def recognizer_options(
@@ -48,8 +48,9 @@ def load_recognizer(
     *,
     threads: int = 1,
     warn: Callable[[str], None] = console.warning,
+    note: Callable[[str], None] = console.note,
 ) -> Recognizer:
-    """Load a model; hotwords that cannot be used are a line each on stderr.
+    """Load a model; ``note`` is told of hotwords that cannot be used.
 
     ``warn`` is told, whatever else is quiet, if the model's language model cannot be used.
 
@@ -65,14 +66,21 @@ def load_recognizer(
     if recognizer.degraded:
         warn(degraded_message(recognizer.decoder_reason))
     for hotword, reason in recognizer.unusable_hotwords:
-        console.note(f"hotword {hotword.text!r} cannot be used: {reason}")
+        note(f"hotword {hotword.text!r} cannot be used: {reason}")
     return recognizer
 
 
 def made_by(
+    options: RecognizerOptions, decoder: DecoderName, model_hash: str, *, track: str | None = None
+) -> dict[str, object]:
+    """Return what a transcript says of how it was made: ``decoder`` is what decoded it."""
+    return {**asked_for(options, model_hash, track=track), "decoder": decoder}
+
+
+def asked_for(
     options: RecognizerOptions, model_hash: str | None = None, *, track: str | None = None
 ) -> dict[str, object]:
-    """Return what a transcript says of how it was made.
+    """Return what decides a transcript, as far as it is known before a model is loaded.
 
     ``model_hash`` is computed unless it is known already; raises ModelError without the model.
     """

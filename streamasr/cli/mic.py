@@ -112,9 +112,9 @@ def mic(
 
     for path in save or ():
         check_savable(path)
-    check_recognizer(model, decoder, hotwords, quiet=quiet)
+    note = console.note_unless(quiet)
+    check_recognizer(model, backend, decoder, hotwords, note=note)
     with _Interruption() as interruption, ExitStack() as stack:
-        note = (lambda _: None) if quiet else console.note
         stack.enter_context(_quiet_libraries())
         # Opened before the model is loaded: what is said meanwhile waits in the queue.
         from ..audio.microphone import Microphone

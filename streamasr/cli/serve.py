@@ -81,7 +81,8 @@ def serve(
     if certificate and key:
         check_certificate(certificate, key)
     check_address(host, port)
-    check_recognizer(model, decoder, hotwords)
+    notes: list[str] = []
+    check_recognizer(model, backend, decoder, hotwords, note=notes.append)
     settings = ServeSettings(
         max_streams=max_streams,
         tokens=read_tokens(token_file) if token_file else frozenset(),
@@ -92,7 +93,9 @@ def serve(
     options = recognizer_options(model, backend, decoder, hotwords)
     log_to_stderr()
     log = logging.getLogger("streamasr.serving")
-    recognizer = load_recognizer(options, threads=threads, warn=log.warning)
+    for note in notes:
+        log.info(note)
+    recognizer = load_recognizer(options, threads=threads, warn=log.warning, note=log.info)
     app = create_app(recognizer, settings, batched=batched, decoders=decoders)
     config = configure(
         app, settings, host=host, port=port, ssl_certfile=certificate, ssl_keyfile=key

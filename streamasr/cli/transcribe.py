@@ -147,7 +147,8 @@ def transcribe(
             "not with -, --raw or --timings"
         )
     _check(files, options)
-    check_recognizer(model, decoder, hotwords, nbest, quiet=quiet)
+    note = console.note_unless(quiet)
+    check_recognizer(model, backend, decoder, hotwords, nbest, note=note)
     began = time.perf_counter()
     recognizing = recognizer_options(model, backend, decoder, hotwords, nbest=nbest)
     if many and not one_by_one:
@@ -353,7 +354,8 @@ def _deliver(name: str, transcript: Transcript, job: _Job, live: _LiveText | Non
         live.finish(transcript)
         return
     recognizer = job.recognizer
-    about = made_by(recognizer.options, recognizer.fingerprint, track=job.options.track)
+    track = job.options.track
+    about = made_by(recognizer.options, recognizer.decoder, recognizer.fingerprint, track=track)
     text = WRITERS[job.options.format.value].render(transcript, source=name, about=about)
     if job.options.output_dir is not None:
         write_transcript(job.options.output_path(name), text)

@@ -42,12 +42,14 @@ def tune(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Choose the beam search weights with the fewest word errors and calibrate confidence."""
+    from ..decoding.graph import load_graph
     from ..manifest import read_manifest
     from ..tuning import tune as run
 
     check_recognizer(model)
     utterances = read_manifest(manifest)[::every]
     check_recordings(utterance.path for utterance in utterances)
+    load_graph(model)  # takes no time; the model does
     with console.progress_bar(quiet=quiet) as bar:
         task = bar.add_task("posteriors", total=None, rate="")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from ..errors import ModelError
@@ -25,6 +25,7 @@ from ..language import Reader, ReadState, load_reader
 from ..language.storage import WEIGHTS
 from ..model import Tokens
 from ..transcript import Alternative, Word
+from ..validated import Settings, first_problem
 from .bias import Bias, build_bias
 from .graph import GRAPH, SearchGraph, load_graph
 from .hotwords import RARE, Hotword
@@ -38,6 +39,7 @@ __all__ = [
     "BeamState",
     "Candidate",
     "Weights",
+    "check_beam",
     "has_beam",
     "load_beam",
 ]
@@ -50,10 +52,8 @@ class BeamMissing(ModelError):
     """Numba, which compiles the search, is not installed."""
 
 
-class BeamConfig(BaseModel):
+class BeamConfig(Settings):
     """Settings of the search, tuned for a model and stored with it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     beam_size: int = Field(100, gt=0)
     beam_size_token: int = Field(20, gt=0, description="tokens tried in each timestep")
@@ -235,10 +235,11 @@ class BeamDecoder:
             return [], 0
         hits, firm = self._search.partial(state.search, self._config.partial_share, self._settle)
         words = self._words(hits, state)
-        if not _are_sure(words, self._config.least_partial_confidence):
+        if not are_sure(_confidences(words), self._config.least_partial_confidence):
             return [], 0
         # A segment of unsure words is dropped as a whole, firm ones included.
-        return words, firm if _are_sure(words[:firm], self._config.least_confidence) else 0
+        sure = are_sure(_confidences(words[:firm]), self._config.least_confidence)
+        return words, firm if sure else 0
 
     def finish(self, state: BeamState) -> tuple[list[Word], BeamState]:
         """End the segment: return its words, and the state after them."""
@@ -252,7 +253,7 @@ class BeamDecoder:
                 search = self._search.advance(end, search, state.bias)
             candidates = self.candidates(search, state)
             words = self._words(candidates[0].hits, state) if candidates else []
-            if _are_sure(words, self._config.least_confidence):
+            if are_sure(_confidences(words), self._config.least_confidence):
                 state = self._remember(candidates, state)
             else:
                 words = []
@@ -340,14 +341,29 @@ def _reader_score(text: Sequence[str], scores: Sequence[float], hot: frozenset[s
     )
 
 
-def _are_sure(words: Sequence[Word], least: float) -> bool:
+def are_sure(confidences: Sequence[float], least: float) -> bool:
     """Whether words have this mean confidence; those that noise resembles have little."""
-    return sum(word.confidence for word in words) >= least * len(words)
+    return sum(confidences) >= least * len(confidences)
+
+
+def _confidences(words: Sequence[Word]) -> list[float]:
+    return [word.confidence for word in words]
 
 
 def has_beam(folder: Path) -> bool:
     """Whether a model folder has what a beam search needs."""
     return (folder / SETTINGS).is_file()
+
+
+def check_beam(folder: Path) -> None:
+    """Raise ModelError where there is no beam search to load, by a look at the folder only."""
+    if find_spec("numba") is None:
+        raise BeamMissing("the beam search needs Numba: pip install numba; or decode greedy")
+    if not has_beam(folder):
+        raise ModelError(
+            f"{folder / SETTINGS}: missing, and with it the language model: decode greedy, "
+            "without hotwords and nbest"
+        )
 
 
 def load_beam(
@@ -359,17 +375,14 @@ def load_beam(
     nbest: int = 1,
 ) -> BeamDecoder:
     """Return the beam search of a model folder; raises ModelError if it has none that works."""
-    if find_spec("numba") is None:
-        raise BeamMissing("the beam search needs Numba: pip install numba; or decode greedy")
+    check_beam(folder)
     path = folder / SETTINGS
     try:
         config = BeamConfig.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}): decode greedy") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
+        raise ModelError(f"{path}: {first_problem(error)}") from error
     graph = load_graph(folder)
     if graph.tokens != tokens.symbols:
         raise ModelError(

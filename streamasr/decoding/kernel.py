@@ -352,6 +352,26 @@ def _expand_children(
 
 
 @_compiled
+def _unit_of(code, trees, units):
+    """Return the unit that sounds in a place, -1 behind a blank."""
+    tree, hot_tree, hot_root, _, _, _ = trees
+    if code & 1:
+        return -1
+    if code < 0:
+        return (-code) >> 1
+    node = (code & NODE_MASK) >> 1
+    packed = (
+        tree[0][node, TOKENS]
+        if hot_root == 0 or node < hot_root
+        else hot_tree[0][node - hot_root, TOKENS]
+    )
+    before = packed >> 8
+    if before == 0:
+        before = code >> LEFT_SHIFT
+    return units[before, packed & 255]
+
+
+@_compiled
 def _expand(
     i,
     hypotheses,
@@ -376,32 +396,21 @@ def _expand(
         return m, best, cut
     code, history = rows[i, CODE], rows[i, HISTORY]
     nodes, node_floats, masks = tree[0], tree[1], tree[2]
-    node, first_node, said_unit, left, ahead = 0, 0, -1, 0, np.float32(0)
+    said_unit = _unit_of(code, trees, units)
+    node, first_node, left, ahead = 0, 0, 0, np.float32(0)
     has_children = True
     if code >= 0:
         node = (code & NODE_MASK) >> 1
         if hot_root > 0 and node >= hot_root:
             first_node = hot_root
             nodes, node_floats, masks = hot_tree[0], hot_tree[1], hot_tree[2]
-        packed = nodes[node - first_node, TOKENS]
-        left = packed & 255
+        left = nodes[node - first_node, TOKENS] & 255
         ahead = weight * node_floats[node - first_node, LOOK_AHEAD]
         has_children = masks[node - first_node, MASK64] != 0
-        if code & 1 == 0:
-            before = packed >> 8
-            if before == 0:
-                before = code >> LEFT_SHIFT
-            said_unit = units[before, left]
         after_blank = np.int32(2 * node + 1)
     else:
-        value = (-code) >> 1
-        if code & 1 == 0:
-            said_unit = value
-            left = unit_tokens[value]
-        else:
-            left = value
-        if not contextual:
-            left = 0
+        if contextual:
+            left = unit_tokens[said_unit] if said_unit >= 0 else (-code) >> 1
         after_blank = np.int32(-2 * left - 1)
     low = np.int64(history)
     nothing = np.float32(0)
@@ -478,26 +487,6 @@ def _expand(
             context,
         )
     return m, best, cut
-
-
-@_compiled
-def _unit_of(code, trees, units):
-    """Return the unit that sounds in a place, -1 behind a blank."""
-    tree, hot_tree, hot_root, _, _, _ = trees
-    if code & 1:
-        return -1
-    if code < 0:
-        return (-code) >> 1
-    node = (code & NODE_MASK) >> 1
-    packed = (
-        tree[0][node, TOKENS]
-        if hot_root == 0 or node < hot_root
-        else hot_tree[0][node - hot_root, TOKENS]
-    )
-    before = packed >> 8
-    if before == 0:
-        before = code >> LEFT_SHIFT
-    return units[before, packed & 255]
 
 
 @_compiled

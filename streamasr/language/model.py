@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
+
+from ..validated import Settings
 
 __all__ = ["LanguageModel", "LanguageModelConfig", "LanguageState"]
 
 LanguageState = tuple[Tensor, Tensor]
 
 
-class LanguageModelConfig(BaseModel):
+class LanguageModelConfig(Settings):
     """Sizes: of the vocabulary, of a piece's embedding, and of the LSTM."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     vocab_size: int = Field(gt=1)
     embedding_size: int = Field(384, gt=0)

@@ -12,13 +12,14 @@ from typing import Literal, Self
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 
 from ..errors import ModelError
 from ..fingerprint import fingerprint
 from ..frontend import FrontendConfig
 from ..int8 import SCALE, check_scales, from_int8, to_int8
+from ..validated import Settings, first_problem
 from .acoustic import AcousticModel, ModelConfig, tensor_shapes
 from .int8 import Int8AcousticModel, is_int8
 from .tokens import SPACE, Tokens
@@ -29,13 +30,11 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENS, PHONES = "tokens.txt", "phones.txt"
 
 
-class BundleConfig(BaseModel):
+class BundleConfig(Settings):
     """``config.json``: all that frontend and model need beside the weights.
 
     ``delay_seconds`` is how long after a sound the model answers.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = 1
     language: str = "en"
@@ -96,9 +95,7 @@ def _parse_config(path: Path, data: bytes) -> BundleConfig:
     try:
         return BundleConfig.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
+        raise ModelError(f"{path}: {first_problem(error)}") from error
 
 
 def load_bundle(folder: str | Path, *, int8: bool = False) -> Bundle:

@@ -8,7 +8,7 @@ import torch
 from persistent_lstm import NORM_EPSILON, Int8LayerWeights, Int8LSTM, Int8Matrix, linear
 from torch import Tensor, nn
 
-from ..int8 import SCALE
+from ..int8 import SCALE, from_int8
 from .acoustic import AcousticModel, ModelConfig
 
 __all__ = ["Int8AcousticModel", "Int8Linear", "is_int8"]
@@ -81,3 +81,8 @@ class Int8AcousticModel(AcousticModel):
         hidden = config.hidden_size
         self.norm = nn.LayerNorm(hidden, eps=NORM_EPSILON, elementwise_affine=False)
         self.add_module("head", Int8Linear(matrix("head.weight"), vector("head.bias")))
+        self.second = config.second()
+        if self.second is not None:  # runs once a segment: in float32
+            known = {k: v for k, v in stored.items() if k.startswith("second.")}
+            floats = {k.removeprefix("second."): v.float() for k, v in from_int8(known).items()}
+            self.second.load_state_dict(floats)

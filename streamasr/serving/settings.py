@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ..errors import ConfigError
+from ..validated import Settings
 
 __all__ = ["ServeSettings", "read_tokens"]
 
 
-class ServeSettings(BaseModel):
+class ServeSettings(Settings):
     """Limits of a server. Whatever a client does, these bound what it costs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_streams: int = Field(64, ge=1, description="live callers and uploads at once")
     max_stream_seconds: float = Field(4 * 3600, gt=0, description="of audio in a stream")

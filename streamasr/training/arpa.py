@@ -1,24 +1,23 @@
-"""n-gram models in ARPA files, as flat arrays."""
+"""n-gram models as flat arrays: read from ARPA files, with links between orders, and written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError
+from ..decoding.graph import arpa
+from ..errors import ModelError
 
 __all__ = ["WORD_BITS", "NgramModel", "Ngrams", "read_arpa", "write_arpa"]
 
 WORD_BITS = 21
 """Bits of a word in an n-gram's key: at most two million words."""
 
-_LINES = 500_000  # read and written at once
+_LINES = 500_000  # written at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,125 +56,34 @@ class NgramModel:
 
 
 def read_arpa(path: Path) -> NgramModel:
-    """Read a model.
+    """Read a model; needs some 80 bytes an n-gram.
 
-    Needs some 60 bytes an n-gram. Raises ConfigError for what is not an ARPA file, and where what
-    an n-gram of more than one word begins or ends on is not in it: lmplz leaves none out.
+    Raises ModelError for what is not an ARPA file, and where what an n-gram of more than one word
+    begins or ends on is not in it: lmplz leaves none out.
     """
-    with path.open("rb") as file:
-        counts = _read_counts(file, path)
-        words: tuple[str, ...] = ()
-        ids: dict[bytes, int] = {}
-        orders: list[Ngrams] = []
-        for order, count in enumerate(counts, 1):
-            if _next_line(file) != b"\\%d-grams:" % order:
-                raise ConfigError(f"{path}: no {order}-grams where they should be")
-            try:
-                if order == 1:
-                    words, unigrams = _read_unigrams(file, count)
-                    orders.append(unigrams)
-                    ids = {word.encode(): place for place, word in enumerate(words)}
-                    continue
-                rows = _read_rows(file, count, order, ids, highest=order == len(counts))
-            except (LookupError, ValueError):
-                raise ConfigError(
-                    f"{path}: {order}-grams that cannot be read, are fewer than the file says, "
-                    "or are of words that are no unigrams"
-                ) from None
-            orders.append(_linked(*rows, orders, path))
-        if _next_line(file) != b"\\end\\":
-            raise ConfigError(f"{path}: has more n-grams than it says, or no end")
-    return NgramModel(words, tuple(orders))
+    words, found = arpa.read_arpa(path)
+    if len(words) > 1 << WORD_BITS:
+        raise ModelError(f"{path}: has more than {1 << WORD_BITS} words")
+    orders: list[Ngrams] = []
+    while found:
+        ngrams = found.pop(0)  # so that only one is in memory twice
+        if not len(ngrams.words):
+            raise ModelError(f"{path}: an order without n-grams")
+        if orders:
+            orders.append(_linked(ngrams, orders, path))
+        else:
+            zeros = np.zeros(len(words), np.int64)
+            ids = np.arange(len(words))
+            orders.append(Ngrams(zeros, ids, zeros, ngrams.log10_prob, ngrams.backoff))
+    return NgramModel(tuple(words), tuple(orders))
 
 
-def _next_line(file: BinaryIO) -> bytes:
-    """Return the next line that is not blank, b"" at the end."""
-    for line in file:
-        if stripped := line.strip():
-            return stripped
-    return b""
-
-
-def _read_counts(file: BinaryIO, path: Path) -> list[int]:
-    """Return the number of n-grams of each order."""
-    if _next_line(file) != b"\\data\\":
-        raise ConfigError(f"{path}: not an ARPA file")
-    counts: list[int] = []
-    for line in file:
-        if not line.strip():
-            break
-        name, _, count = line.partition(b"=")
-        if name != b"ngram %d" % (len(counts) + 1) or not count.strip().isdigit():
-            raise ConfigError(f"{path}: its head cannot be read: {line.strip()!r}")
-        counts.append(int(count))
-    if not counts or not all(counts):
-        raise ConfigError(f"{path}: an order without n-grams")
-    return counts
-
-
-def _read_unigrams(file: BinaryIO, count: int) -> tuple[tuple[str, ...], Ngrams]:
-    """Return the words and their n-grams; raises ValueError or LookupError."""
-    rows = [line.split() for line in islice(file, count)]
-    words = tuple(row[1].decode() for row in rows)
-    if not len(set(words)) == count <= 1 << WORD_BITS:
-        raise ValueError
-    values = np.array([(float(row[0]), float((*row, b"0")[2])) for row in rows], np.float32)
-    zeros = np.zeros(count, np.int64)
-    return words, Ngrams(zeros, np.arange(count), zeros, values[:, 0], values[:, 1])
-
-
-_Rows = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
-
-
-def _read_rows(
-    file: BinaryIO, count: int, order: int, ids: dict[bytes, int], *, highest: bool
-) -> _Rows:
-    """Return ids ``(count, order)``, log-probabilities and back-offs.
-
-    Raises ValueError or LookupError.
-    """
-    rows = np.empty((count, order), np.int32)
-    log_prob, back_off = np.empty(count, np.float32), np.zeros(count, np.float32)
-    start = 0
-    while start < count:
-        block = [*islice(file, min(count - start, _LINES))]
-        part = slice(start, start + len(block))
-        columns = _columns(block, order, highest)
-        log_prob[part] = [*map(float, columns[0])]
-        for place in range(order):
-            rows[part, place] = [*map(ids.__getitem__, columns[place + 1])]
-        if not highest:
-            back_off[part] = [*map(float, columns[-1])]
-        start = part.stop
-    return rows, log_prob, back_off
-
-
-def _columns(block: list[bytes], order: int, highest: bool) -> list[list[bytes]]:
-    """Return probabilities, words and, but for the highest order, back-offs as columns."""
-    width = order + 1 if highest else order + 2
-    fields = b"".join(block).split()
-    if not fields:
-        raise ValueError
-    if len(fields) != width * len(block):
-        # SRILM leaves out a back-off of 0.
-        rows = [line.split() for line in block]
-        fields = [field for row in rows for field in (*row, *[b"0"] * (width - len(row)))]
-        if len(fields) != width * len(block):
-            raise ValueError
-    return [fields[place::width] for place in range(width)]
-
-
-def _linked(
-    rows: NDArray[np.int32],
-    log_prob: NDArray[np.float32],
-    back_off: NDArray[np.float32],
-    lower: Sequence[Ngrams],
-    path: Path,
-) -> Ngrams:
-    """Return n-grams of ids ``rows (N, order)``, sorted, and linked with those one order below."""
-    order = rows.shape[1]
-    by_words = np.lexsort(rows.T[::-1])
-    rows, log_prob, back_off = rows[by_words], log_prob[by_words], back_off[by_words]
+def _linked(ngrams: arpa.NGrams, lower: Sequence[Ngrams], path: Path) -> Ngrams:
+    """Return n-grams sorted by their words, and linked with those one order below."""
+    order = ngrams.words.shape[1]
+    by_words = np.lexsort(ngrams.words.T[::-1])
+    rows = ngrams.words[by_words]
+    log_prob, back_off = ngrams.log10_prob[by_words], ngrams.backoff[by_words]
     context, suffix = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
     for place in range(1, order - 1):
         context = lower[place].find(context, rows[:, place].astype(np.int64))
@@ -183,11 +91,11 @@ def _linked(
     word = rows[:, -1].astype(np.int64)
     missing = int((np.minimum(context, suffix) < 0).sum())
     if missing:
-        raise ConfigError(
+        raise ModelError(
             f"{path}: {missing} {order}-grams begin or end with words that are no n-gram"
         )
     if (np.diff(context << WORD_BITS | word) == 0).any():
-        raise ConfigError(f"{path}: has a {order}-gram twice")
+        raise ModelError(f"{path}: has a {order}-gram twice")
     return Ngrams(context, word, suffix, log_prob, back_off)
 
 

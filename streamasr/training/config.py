@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveInt,
     ValidationError,
@@ -17,6 +15,7 @@ from pydantic import (
 
 from ..errors import ConfigError
 from ..frontend import FrontendConfig
+from ..validated import Settings, first_problem
 
 __all__ = [
     "AugmentConfig",
@@ -30,11 +29,7 @@ __all__ = [
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Section):
+class Source(Settings):
     """A training manifest, of which each epoch draws ``share``; ``only`` filters its paths."""
 
     manifest: str
@@ -42,7 +37,7 @@ class Source(_Section):
     only: str = ""
 
 
-class DataConfig(_Section):
+class DataConfig(Settings):
     """What is read; every path is relative to ``root``, and that to the configuration file.
 
     With ``piece_seconds`` (and phones, whose alignment tells where words are) longer recordings are
@@ -76,7 +71,7 @@ class DataConfig(_Section):
         return shapes
 
 
-class AugmentConfig(_Section):
+class AugmentConfig(Settings):
     """How the audio is varied, from epoch ``from_epoch`` on; probabilities are per utterance.
 
     CTC leaves its plateau of blanks sooner on plain audio, so the first epoch is left as it is.
@@ -100,7 +95,7 @@ class AugmentConfig(_Section):
     warp: float = Field(0.0, ge=0, lt=0.5)
 
 
-class PhonesConfig(_Section):
+class PhonesConfig(Settings):
     """The second head: phones, from a lexicon, aligned with the audio by the network itself.
 
     ``align`` lists the epochs before which the training set is aligned anew; the first alignment of
@@ -113,7 +108,7 @@ class PhonesConfig(_Section):
     delay_seconds: float = Field(0.16, ge=0)
 
 
-class LossConfig(_Section):
+class LossConfig(Settings):
     """Weights of the losses, each per timestep or per token.
 
     ``characters`` and ``phones`` are CTC's; ``frames`` is the cross-entropy of each timestep with
@@ -128,7 +123,7 @@ class LossConfig(_Section):
     denominator_from: int = Field(0, ge=0)
 
 
-class NetworkConfig(_Section):
+class NetworkConfig(Settings):
     """The stack; normalisation between its layers folds into the weights on export.
 
     ``channels`` are those of the convolutions before it, 0 for none. With ``second`` layers a
@@ -143,7 +138,7 @@ class NetworkConfig(_Section):
     second: int = Field(0, ge=0)
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Settings):
     """AdamW with linear warm-up, a plateau, and linear decay over the last ``decay`` updates.
 
     With ``muon`` the matrices between hidden units are moved by Muon (Jordan et al. 2024).
@@ -159,7 +154,7 @@ class OptimizerConfig(_Section):
     average: float = Field(0.999, ge=0, lt=1)
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Settings):
     """Everything ``streamasr train`` needs.
 
     ``init`` names a model folder, relative to the file, whose weights and features to begin with.
@@ -202,9 +197,7 @@ def load_config(path: str | Path) -> TrainingConfig:
     try:
         config = TrainingConfig.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {where}: {first['msg']}") from error
+        raise ConfigError(f"{path}: {first_problem(error)}") from error
     base = path.parent
     config = config.with_values("data", root=str(base / config.data.root))
     if config.phones.lexicon:

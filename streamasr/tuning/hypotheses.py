@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..decoding import BeamConfig, BeamDecoder, BeamState
-from ..decoding.beam import Candidate, Weights
+from ..decoding.beam import Candidate, Weights, are_sure
 from ..decoding.search import SearchState
 from ..scoring import count_errors
 
@@ -101,5 +101,5 @@ def merged(found: Sequence[Segments]) -> Segments:
 
 
 def _is_sure(candidate: Candidate, config: BeamConfig) -> bool:
-    sum_of = sum(config.confidence(hit.posterior) for hit in candidate.hits)
-    return sum_of >= config.least_confidence * len(candidate.hits)
+    confidences = [config.confidence(hit.posterior) for hit in candidate.hits]
+    return are_sure(confidences, config.least_confidence)

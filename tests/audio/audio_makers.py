@@ -98,15 +98,18 @@ def load_noting(source, **options):
 
 
 class Pipe(io.RawIOBase):
-    """A binary file that can only be read forwards."""
+    """A binary file that can only be read forwards, `most` bytes at a time."""
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes, most: int | None = None):
         self._file = io.BytesIO(data)
+        self._most = most
 
     def readable(self):
         return True
 
     def read(self, size=-1):
+        if self._most is not None:
+            size = self._most if size < 0 else min(size, self._most)
         return self._file.read(size)
 
 

@@ -128,7 +128,7 @@ class Scripted(Pool[list]):
 def scripted() -> Scripted:
     """Two workers, of which the first is ready."""
     pool = Scripted(2)
-    pool.replies = [(0, About("", "", "", ()))]
+    pool.replies = [(0, About("", "greedy", "", "", ()))]
     pool.open()
     return pool
 
@@ -142,7 +142,7 @@ def test_a_worker_that_starts_late_gets_its_share_of_a_long_recording(scripted):
     early, late = scripted.workers_tasks
     assert len(early) == 2
     assert late == []
-    scripted.replies = [(1, About("", "", "", ()))]
+    scripted.replies = [(1, About("", "greedy", "", "", ()))]
     for _ in range(3):
         next(run)
     assert early[0] == long
@@ -154,7 +154,7 @@ def test_a_worker_that_starts_late_gets_its_share_of_the_recordings(scripted):
     run = scripted.run([Task(number, f"{number}.flac") for number in range(7)])
     next(run)
     assert [len(tasks) for tasks in scripted.workers_tasks] == [4, 0]
-    scripted.replies = [(1, About("", "", "", ()))]
+    scripted.replies = [(1, About("", "greedy", "", "", ()))]
     for _ in range(2):
         next(run)
     assert [len(tasks) for tasks in scripted.workers_tasks] == [4, 3]

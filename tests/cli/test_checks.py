@@ -28,7 +28,9 @@ def unloaded(run, monkeypatch, tmp_path: Path, samples_folder: Path):
         "path\ttranscript\ngood.flac\ta\n1.flac\tb\n2.flac\tc\n1.flac\td\n"
     )
     (tmp_path / "heavy.txt").write_text("hello\t100\n")
+    (tmp_path / "plain.txt").write_text("hello\n")
     (tmp_path / "there.txt").touch()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     return run
 
 
@@ -71,6 +73,27 @@ ONE = {
         *(2, "serve --port 0 --tls-key good.tsv --tls-certificate good.tsv"),
         "not a certificate and its key",
     ),
+    **{
+        f"{command}, {option}": (2, f"{command} --model model {options}", message)
+        for command in (
+            "transcribe good.flac",
+            "transcribe good.flac --workers 2",
+            "evaluate good.tsv",
+            "evaluate good.tsv --live",
+            "mic",
+            "serve --port 0",
+        )
+        for option, options, message in (
+            ("triton", "--backend triton", "--backend triton needs an NVIDIA GPU, and PyTorch"),
+            ("beam", "--decoder beam", "model/beam.json: missing"),
+            ("hotwords, no beam", "--hotwords plain.txt", "model/beam.json: missing"),
+        )
+    },
+    "transcribe, readings": (
+        *(2, "transcribe --model model --nbest 2 good.flac"),
+        "model/beam.json: missing",
+    ),
+    "tune, no beam": (2, "tune --model model good.tsv", "model/graph.safetensors: "),
     "train, a recipe": (2, "train none.toml", "none.toml: cannot be read"),
 }
 

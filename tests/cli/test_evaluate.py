@@ -176,6 +176,26 @@ def test_all_that_names_a_model_names_it_alike(run, tiny_folder, tiny, samples_f
     assert len(found) == 1
 
 
+def test_transcripts_name_the_decoder_that_was_used(run, tiny_folder, samples_folder, tmp_path):
+    """Not "auto", which was asked for; a job knows its finished work all the same."""
+    path = samples_folder / "belly.flac"
+    with_beam = save_tiny(tmp_path / "model")
+    write_graph(with_beam, ARPA, "one\nword\n", Tokens.characters())
+    (with_beam / "beam.json").write_text("{}")
+    for folder, decoder in ((tiny_folder, "greedy"), (with_beam, "beam")):
+        command = ("transcribe", "--model", folder, path, "-f", "json")
+        output = tmp_path / decoder
+        for extra in ([], ["--stdout"], ["--workers", 1], ["--decoder", decoder]):
+            about = json.loads(run(*command, *extra).out)["made_by"]
+            assert about["decoder"] == decoder
+        run(*command, "-o", output)
+        about = json.loads((output / "belly.json").read_text())["made_by"]
+        assert about["decoder"] == decoder
+        done = run(*command, "-o", output)
+        assert done.code == 0
+        assert ", 1 done before" in done.err
+
+
 def test_the_fingerprint_is_not_of_what_no_word_depends_on(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     before = fingerprint(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 import streamasr
 from streamasr import cli
 
-SLOW = {"av", "jiwer", "numba", "numpy", "soundfile", "soxr", "torch", "torchaudio"}
+SLOW = {"av", "jiwer", "langcodes", "numba", "numpy", "soundfile", "soxr", "torch", "torchaudio"}
 COMMANDS = sorted(c.name or c.callback.__name__ for c in cli.app.registered_commands)
 REPORT = f"""
 import sys

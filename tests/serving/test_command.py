@@ -94,3 +94,21 @@ def test_a_mistake_is_one_line(tiny_folder: Path, arguments, reason):
     assert done.returncode == 2
     assert reason in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_all_that_serve_says_of_hotwords_is_logged(tmp_path: Path):
+    """In JSON lines, as everything else: it is read by machines."""
+    path = tmp_path / "names.txt"
+    path.write_text("Jos\u00e9\n12345\n", encoding="utf-8")
+    arguments = [*COMMAND, "--port", "0", "--hotwords", str(path)]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        messages = []
+        try:
+            for line in process.stderr:
+                if line.startswith("listening on "):
+                    break
+                messages.append(json.loads(line)["message"])
+        finally:
+            process.kill()
+    assert "hotwords have letters a to z: 'Jos\u00e9' is heard as 'jose'" in messages

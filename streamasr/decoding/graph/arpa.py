@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -49,65 +48,79 @@ def read_arpa(path: str | Path) -> tuple[list[str], list[NGrams]]:
 
 def _read(file: BinaryIO) -> tuple[list[str], list[NGrams]]:
     counts = _read_counts(file)
-    vocabulary: list[str] = []
     index: dict[bytes, int] = {}
     orders = []
     for n, count in enumerate(counts, start=1):
-        words = np.empty((count, n), np.int32)
-        log10_prob, backoff = np.empty(count, np.float32), np.zeros(count, np.float32)
-        at = 0
-        for block in _blocks(file, n, count):
-            fields = [line.split(b"\t") for line in block]
-            part = slice(at, at + len(block))
-            log10_prob[part] = np.array([field[0] for field in fields], "S16").astype(np.float32)
-            if n < len(counts):
-                texts = [field[2] if len(field) > 2 else b"0" for field in fields]
-                backoff[part] = np.array(texts, "S16").astype(np.float32)
-            names = b" ".join([field[1] for field in fields]).split(b" ")
-            if n == 1:
-                index.update((name, at + place) for place, name in enumerate(names))
-            words[part] = np.fromiter(map(index.__getitem__, names), np.int32).reshape(-1, n)
-            at += len(block)
+        if _next_line(file) != b"\\%d-grams:" % n:
+            raise ValueError(f"no {n}-grams where they should be")
+        try:
+            orders.append(_read_order(file, n, count, index, highest=n == len(counts)))
+        except (ValueError, KeyError, IndexError):
+            raise ValueError(
+                f"{n}-grams that cannot be read, are fewer than the file says, or are of words "
+                "that are no unigrams"
+            ) from None
+        if n == 1 and len(index) != count:
+            raise ValueError("a word is listed twice")
+    if _next_line(file) != b"\\end\\":
+        raise ValueError("more n-grams than it says, or no end")
+    return [name.decode() for name in index], orders
+
+
+def _read_order(
+    file: BinaryIO, n: int, count: int, index: dict[bytes, int], *, highest: bool
+) -> NGrams:
+    """Return the n-grams of one order; of unigrams, add the words to ``index``."""
+    words = np.empty((count, n), np.int32)
+    log10_prob, backoff = np.empty(count, np.float32), np.zeros(count, np.float32)
+    start = 0
+    while start < count:
+        block = [*islice(file, min(count - start, _LINES))]
+        part = slice(start, start + len(block))
+        columns = _columns(block, n, highest)
+        log10_prob[part] = np.array(columns[0]).astype(np.float32)
         if n == 1:
-            vocabulary = [name.decode() for name in index]
-            if len(vocabulary) != count:
-                raise ValueError("a word is listed twice")
-        orders.append(NGrams(words, log10_prob, backoff))
-    return vocabulary, orders
+            index.update((name, start + place) for place, name in enumerate(columns[1]))
+        for place in range(n):
+            words[part, place] = [*map(index.__getitem__, columns[place + 1])]
+        if not highest:
+            backoff[part] = np.array(columns[-1]).astype(np.float32)
+        start = part.stop
+    return NGrams(words, log10_prob, backoff)
+
+
+def _columns(block: list[bytes], n: int, highest: bool) -> list[list[bytes]]:
+    """Return probabilities, words and, but for the highest order, back-offs as columns."""
+    width = n + 1 if highest else n + 2
+    fields = b"".join(block).split()
+    if len(fields) != width * len(block) or not fields:
+        # SRILM leaves out a back-off of 0, and others give the highest order one.
+        rows = [line.split() for line in block]
+        if not rows or any(not n + 1 <= len(row) <= n + 2 for row in rows):
+            raise ValueError
+        fields = [field for row in rows for field in (*row, b"0")[:width]]
+    return [fields[place::width] for place in range(width)]
+
+
+def _next_line(file: BinaryIO) -> bytes:
+    """Return the next line that is not blank, b"" at the end."""
+    return next(filter(None, map(bytes.strip, file)), b"")
 
 
 def _read_counts(file: BinaryIO) -> list[int]:
     """Read the header; return how many n-grams of each order follow."""
-    counts: list[int] = []
     for line in file:
         if line.strip() == b"\\data\\":
             break
+    counts: list[int] = []
     for line in file:
+        if not line.strip() and counts:
+            break
         match = re.fullmatch(rb"ngram (\d+)=\s*(\d+)\s*", line)
-        if not match:
-            if counts:
-                break
-            continue
-        if int(match[1]) != len(counts) + 1:
-            raise ValueError(f"order {int(match[1])} is listed out of turn")
-        counts.append(int(match[2]))
+        if match and int(match[1]) == len(counts) + 1:
+            counts.append(int(match[2]))
+        elif line.strip():
+            raise ValueError(f"its head cannot be read: {line.strip().decode(errors='replace')!r}")
     if not counts:
         raise ValueError("no counts of n-grams")
     return counts
-
-
-def _blocks(file: BinaryIO, n: int, count: int) -> Iterator[list[bytes]]:
-    """Yield the lines of one order's section, some at a time."""
-    title = b"\\%d-grams:" % n
-    for line in file:
-        if line.strip() == title:
-            break
-    else:
-        raise ValueError(f"the section of order {n} is missing")
-    left = count
-    while left:
-        block = [line.rstrip(b"\r\n") for line in islice(file, min(left, _LINES))]
-        if len(block) < min(left, _LINES) or not all(block):
-            raise ValueError(f"fewer than {count} n-grams of order {n}")
-        yield block
-        left -= len(block)
