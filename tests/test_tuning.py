@@ -55,6 +55,16 @@ def test_calibration_finds_the_share_of_right_words(slope, offset):
             assert hits[group].mean() == pytest.approx(scores[group].mean(), abs=0.05)
 
 
+def test_thresholds_of_confidence_mean_the_same_posteriors_as_before():
+    before = BeamConfig(least_confidence=0.62, least_partial_confidence=0.3)
+    after = calibrated(before, *heard(np.random.default_rng(0), 400, 0.7, 1.5))
+    for name in ("least_confidence", "least_partial_confidence"):
+        threshold = getattr(before, name)  # the posterior, too: a fresh calibration changes nothing
+        assert getattr(after, name) == pytest.approx(after.confidence(threshold), abs=1e-3)
+        assert getattr(after, name) > threshold + 0.05
+    assert calibrated(BeamConfig(), ["yes"], [[]]).least_confidence == 0
+
+
 def test_no_words_change_nothing():
     assert calibrated(BeamConfig(), [], []) == BeamConfig()
     assert calibrated(BeamConfig(), ["a word"], [[]]) == BeamConfig()

@@ -37,9 +37,20 @@ def calibrated(
         gradient = x.T @ (q - right) + weights - prior
         weights = weights - np.linalg.solve((x.T * (q * (1 - q))) @ x + np.eye(2), gradient)
     slope, offset = max(float(weights[0]), 1e-3), float(weights[1])
+
+    def moved(threshold: float) -> float:
+        """Return what a confidence of ``threshold`` has become."""
+        if not threshold:
+            return 0.0
+        odds = slope * np.log(threshold / (1 - threshold)) + offset
+        return round(float(1 / (1 + np.exp(-odds))), 4)
+
     return config.model_copy(
         update={
             "confidence_slope": round(slope * config.confidence_slope, 4),
             "confidence_offset": round(slope * config.confidence_offset + offset, 4),
+            # Noise is told from speech where it was before.
+            "least_confidence": moved(config.least_confidence),
+            "least_partial_confidence": moved(config.least_partial_confidence),
         }
     )
