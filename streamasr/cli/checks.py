@@ -67,7 +67,7 @@ def _check_gpu() -> None:
 
     if not torch.cuda.is_available():
         raise ModelError(
-            "--backend triton needs an NVIDIA GPU, and PyTorch sees none here: auto or torch"
+            "--backend triton needs an NVIDIA GPU, and PyTorch sees none here: use auto or torch"
         )
 
 

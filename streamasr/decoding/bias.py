@@ -67,9 +67,10 @@ def build_bias(
     spellings: dict[str, list[Spelling]] = {}
     usable: list[tuple[tuple[str, ...], float]] = []
     unusable = []
+    lexicon = graph.spellings(word for hotword in hotwords for word in hotword.words)
     for hotword in hotwords:
         words = hotword.words
-        if reason := _spell(words, hotword.phones, spellings, graph, tokens, rules):
+        if reason := _spell(words, hotword.phones, spellings, lexicon, tokens, rules):
             unusable.append((hotword, reason))
         else:
             usable.append((words, hotword.weight))
@@ -84,16 +85,16 @@ def build_bias(
         for name in words:
             weight[name] = max(weight[name], value)
     bonus = np.array([weight[name] for name in names], np.float32)
-    lexicon = places < len(graph.text_ends)
+    listed = places < len(graph.text_ends)
     lm_words = np.full(len(names), graph.unknown, np.int32)
-    lm_words[lexicon] = graph.lm_words[places[lexicon]]
+    lm_words[listed] = graph.lm_words[places[listed]]
     ahead = np.maximum(graph.start_scores[lm_words], np.float32(RARE)) + bonus
     best = np.maximum(graph.best_scores[lm_words], np.float32(RARE)) + bonus
     flat = [(k, tokens) for k, name in enumerate(names) for tokens in spellings[name]]
     tree = build_tree(flat, lm_words, ahead, best, homophones=len(flat))
     tree.words[:, TreeWord.WORD] = places[tree.words[:, TreeWord.WORD]]
     skipped = np.zeros(len(graph.text_ends) // 8 + 1, np.uint8)
-    hot = places[lexicon]
+    hot = places[listed]
     np.bitwise_or.at(skipped, hot >> 3, np.left_shift(1, hot & 7).astype(np.uint8))
     number = dict(zip(names, places.tolist(), strict=True))
     phrases = [([number[name] for name in words], value) for words, value in usable]
@@ -114,14 +115,14 @@ def _spell(
     words: tuple[str, ...],
     phones: tuple[str, ...],
     spellings: dict[str, list[Spelling]],
-    graph: SearchGraph,
+    lexicon: Mapping[str, Sequence[Spelling]],
     tokens: Tokens,
     rules: Mapping[str, tuple[str, ...]],
 ) -> str | None:
     """Enter how a phrase's words are spelled; return why it cannot be used, if so."""
     if not words:
         return "it has no letters a to z"
-    found = {name: spellings.get(name) or graph.spellings(name) for name in words}
+    found = {name: list(spellings.get(name) or lexicon[name]) for name in words}
     for name, known in found.items():
         if phones and len(words) == 1:
             known.append(tuple(tokens.encode(phones)))

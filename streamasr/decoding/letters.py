@@ -14,6 +14,7 @@ __all__ = ["CONTEXTS", "RULES", "context", "pronounce", "read_rules"]
 RULES = "letters.txt"
 # Letters to the left and to the right, from the narrowest context to the widest.
 CONTEXTS = ((0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 3), (3, 3))
+_WIDEST_FIRST = CONTEXTS[::-1]
 _EDGE = "###"
 
 
@@ -26,10 +27,14 @@ def context(word: str, position: int, left: int, right: int) -> str:
 
 def pronounce(word: str, rules: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """Return the phones of ``word``, lower case, a to z; empty if it has none."""
+    padded = f"{_EDGE}{word}{_EDGE}"
     phones: list[str] = []
-    for position in range(len(word)):
-        for left, right in reversed(CONTEXTS):
-            answer = rules.get(context(word, position, left, right))
+    for place in range(len(_EDGE), len(_EDGE) + len(word)):
+        letter = padded[place].upper()
+        for left, right in _WIDEST_FIRST:
+            # As ``context`` does; a call for each takes half of the time of a list of hotwords.
+            around = padded[place - left : place] + letter + padded[place + 1 : place + 1 + right]
+            answer = rules.get(around)
             if answer is not None:
                 phones += answer
                 break

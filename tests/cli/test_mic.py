@@ -150,7 +150,7 @@ def test_the_terminal_shows_finals_as_lines_and_nothing_else_stays(mic, monkeypa
     assert mic().code == 130
     shown = screen.getvalue()
     assert all(line in shown for line in plain)
-    assert "torch, greedy" in shown
+    assert "cpu, greedy" in shown
     assert shown.endswith("\x1b[?25h") or "\x1b[?25h" in shown[-40:]
 
 

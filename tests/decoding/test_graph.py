@@ -79,12 +79,16 @@ def test_a_file_gives_back_what_was_saved(models, which, tmp_path):
 
 def test_spellings_are_read_off_the_tree(models):
     for model in models:
+        found = model.graph.spellings([*model.graph.words, "nobody"])
         for word in model.graph.words:
             place = model.graph.index[word]
             wanted = {s.tokens for s in model.spellings if s.word == place}
             # Of several unknown words that sound alike one remains.
-            assert {*model.graph.spellings(word)} <= wanted
-        assert model.graph.spellings("nobody") == []
+            assert {*found[word]} <= wanted
+            assert found[word] == model.graph.spellings([word])[word]
+            assert found[word] or wanted <= {s for k in model.graph.words for s in found[k]}
+        assert found["nobody"] == []
+        assert model.graph.spellings([]) == {}
 
 
 SETTINGS = {"beam": 20, "threshold": 9, "tokens": 6, "lm_weight": 1.5, "word_score": 0}

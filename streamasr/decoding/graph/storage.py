@@ -33,7 +33,7 @@ from __future__ import annotations
 import json
 import mmap
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,17 +114,29 @@ class SearchGraph:
         """The most that each of the language model's words can score in any context."""
         return self.lm.best_of_words()
 
-    def spellings(self, word: str) -> list[tuple[int, ...]]:
-        """Return the tokens of each spelling of a word that the tree has; none of another word."""
-        place = self.index.get(word)
-        if place is None:
-            return []
-        begin, end = np.searchsorted(self._words_in_order[1], [place, place + 1])
-        entries = self._words_in_order[0][begin:end]
-        first = self.tree.nodes[:, Node.FIRST_WORD]
+    def spellings(self, words: Iterable[str]) -> dict[str, list[tuple[int, ...]]]:
+        """Return the tokens of each spelling that the tree has of ``words``, of all at once.
+
+        A word that the tree lacks has none.
+        """
+        found: dict[str, list[tuple[int, ...]]] = {word: [] for word in words}
+        known = [word for word in found if word in self.index]
+        if not known:
+            return found
+        order, in_order = self._words_in_order
+        places = np.array([self.index[word] for word in known])
+        begins = np.searchsorted(in_order, places)
+        counts = np.searchsorted(in_order, places, side="right") - begins
+        owners = np.repeat(np.arange(len(known)), counts)
+        within = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+        entries = order[np.repeat(begins, counts) + within]
         # Of nodes at which no word ends and the one behind them, the first word is the same.
-        nodes = np.searchsorted(first, entries, side="right") - 1
-        return [self._path(int(node)) for node in sorted(nodes)]
+        nodes = np.searchsorted(self._columns[0], entries, side="right") - 1
+        by_node = np.lexsort((nodes, owners))
+        paths = self._paths(nodes[by_node])
+        for owner, path in zip(owners[by_node].tolist(), paths, strict=True):
+            found[known[owner]].append(path)
+        return found
 
     @cached_property
     def _words_in_order(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -132,14 +144,22 @@ class SearchGraph:
         order = np.argsort(words, kind="stable")
         return order, words[order]
 
-    def _path(self, node: int) -> tuple[int, ...]:
-        """Return the tokens from the root to a node."""
-        tokens: list[int] = []
-        first = self.tree.nodes[:, Node.FIRST_CHILD]
-        while node:
-            tokens.append(int(self.tree.nodes[node, Node.TOKENS] & 255))
-            node = int(np.searchsorted(first, node, side="right")) - 1
-        return tuple(reversed(tokens))
+    @cached_property
+    def _columns(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The nodes' first words and first children, side by side in memory, to be searched in."""
+        columns = (Node.FIRST_WORD, Node.FIRST_CHILD)
+        words, children = (np.ascontiguousarray(self.tree.nodes[:, c]) for c in columns)
+        return words, children
+
+    def _paths(self, nodes: NDArray[np.int64]) -> list[tuple[int, ...]]:
+        """Return the tokens from the root to each of ``nodes (n,)``."""
+        steps = []
+        while nodes.any():
+            steps.append(np.where(nodes > 0, self.tree.nodes[nodes, Node.TOKENS] & 255, -1))
+            parents = np.searchsorted(self._columns[1], nodes, side="right") - 1
+            nodes = np.where(nodes > 0, parents, 0)
+        rows = np.array(steps[::-1], np.int64).reshape(len(steps), len(nodes)).T.tolist()
+        return [tuple(token for token in row if token >= 0) for row in rows]
 
 
 def save_graph(folder: str | Path, graph: SearchGraph) -> None:
