@@ -221,20 +221,27 @@ def test_rules_are_learned_from_a_lexicon(tmp_path):
 
 
 def test_a_new_list_of_a_thousand_phrases_is_quick(folder):
-    """Nothing is built anew but a small tree: fifty milliseconds, of processor time."""
+    """Nothing is built anew but a small tree: it takes no longer than saying its words twice.
+
+    That is fifty milliseconds where saying 2,000 words takes 25, as it does on one laptop core.
+    """
     graph, rules = load_graph(folder), read_rules(folder / "letters.txt")
     rng = np.random.default_rng(0)
     words = ["".join(rng.choice([*"zige"], 5)) for _ in range(2000)]
     phrases = [Hotword(f"{a} {b}") for a, b in zip(words[::2], words[1::2], strict=True)]
     build_bias(phrases[:10], graph, PHONES, rules)
-    took = []
+    took, yardstick = [], []
     for _ in range(5):
         began = time.process_time()
         bias, unusable = build_bias(phrases, graph, PHONES, rules)
-        took.append(time.process_time() - began)
+        built = time.process_time()
+        for word in words:
+            pronounce(word, rules)
+        took.append(built - began)
+        yardstick.append(time.process_time() - built)
     assert bias is not None
     assert not unusable
-    assert min(took) < 0.05
+    assert min(took) < 2 * min(yardstick)
 
 
 def test_a_thousand_phrases_of_the_bundled_lexicon_are_quick():
