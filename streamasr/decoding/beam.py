@@ -72,10 +72,14 @@ class BeamConfig(Settings):
     least_confidence: float = Field(
         0.0, ge=0, lt=1, description="mean of a segment's words; below it they are taken for noise"
     )
+    partial_readings: int = Field(10, gt=0, description="that are compared for partials")
     partial_share: float = Field(
-        0.9, gt=0, le=1, description="of probability, from which on a word is shown in partials"
+        0.4, ge=0, le=1, description="of the hypotheses' probability, from which on words are shown"
     )
-    partial_seconds: float = Field(0.2, ge=0, description="after its end a word is shown anyway")
+    partial_scale: float = Field(
+        0.5, gt=0, description="of the scores, in nats, that make this probability"
+    )
+    partial_seconds: float = Field(0.1, ge=0, description="after its end a word is shown")
     least_partial_confidence: float = Field(
         0.0, ge=0, lt=1, description="the same while it lasts: its first words may be unsure alone"
     )
@@ -176,7 +180,7 @@ class BeamDecoder:
         self._nbest = nbest
         self._reader = reader if config.reading_weight else None
         self._pause = max(1, round(config.pause_seconds / step_seconds))
-        self._settle = max(1, round(config.partial_seconds / step_seconds))
+        self._settle = round(config.partial_seconds / step_seconds)
         self._longest = max(1, round(config.longest_seconds / step_seconds))
         self._search = Search(
             graph,
@@ -223,23 +227,44 @@ class BeamDecoder:
         return words, self._hear(log_probs[start:], state)
 
     def partial(self, state: BeamState) -> list[Word]:
-        """Return the segment's words that are likely to stay, without one that is being said."""
-        return self._partial(state)[0]
+        """Return the segment's words that are likely to stay, chosen as if it ended here.
+
+        Those are the best hypothesis' first words: as far as hypotheses that agree with it have
+        ``partial_share`` of the probability of those that agreed a word before.
+        """
+        if not state.spoken:
+            return []
+        words, firm = self._words(self._shown(state), state), self._firm(state)
+        sure = are_sure(_confidences(words), self._config.least_partial_confidence)
+        return words if sure and len(words) > len(firm) else firm
 
     def firm(self, state: BeamState) -> int:
         """Return how many of the first words of ``partial`` can no longer change."""
-        return self._partial(state)[1]
+        return len(self._firm(state)) if state.spoken else 0
 
-    def _partial(self, state: BeamState) -> tuple[list[Word], int]:
-        if not state.spoken:
-            return [], 0
-        hits, firm = self._search.partial(state.search, self._config.partial_share, self._settle)
-        words = self._words(hits, state)
-        if not are_sure(_confidences(words), self._config.least_partial_confidence):
-            return [], 0
+    def _firm(self, state: BeamState) -> list[Word]:
+        words = self._words(self._search.firm(state.search), state)
         # A segment of unsure words is dropped as a whole, firm ones included.
-        sure = are_sure(_confidences(words[:firm]), self._config.least_confidence)
-        return words, firm if sure else 0
+        return words if are_sure(_confidences(words), self._config.least_confidence) else []
+
+    def _shown(self, state: BeamState) -> tuple[Hit, ...]:
+        """Return the best hypothesis' first words as far as others agree, and that have ended."""
+        candidates = self.candidates(state.search, state, self._config.partial_readings)
+        if not candidates:
+            return ()
+        weights, scale = self._config.rescoring, self._config.partial_scale
+        best = candidates[0]
+        top = best.score(weights)
+        rest = [(math.exp(scale * (c.score(weights) - top)), c.text) for c in candidates]
+        mass = sum(share for share, _ in rest)
+        for count, (word, hit) in enumerate(zip(best.text, best.hits, strict=True)):
+            rest = [(share, text) for share, text in rest if text[count : count + 1] == (word,)]
+            agreeing = sum(share for share, _ in rest)
+            ended = state.steps - 1 - hit.last_step
+            if agreeing < self._config.partial_share * mass or ended < self._settle:
+                return best.hits[:count]
+            mass = agreeing
+        return best.hits
 
     def finish(self, state: BeamState) -> tuple[list[Word], BeamState]:
         """End the segment: return its words, and the state after them."""
@@ -265,10 +290,16 @@ class BeamDecoder:
             bias=state.bias,
         )
 
-    def candidates(self, search: SearchState, state: BeamState) -> list[Candidate]:
-        """Return the hypotheses for a segment that ends here, the best first, each text once."""
+    def candidates(
+        self, search: SearchState, state: BeamState, most: int | None = None
+    ) -> list[Candidate]:
+        """Return the hypotheses for a segment that ends here, the best first, each text once.
+
+        They are the ``most`` best before the recurrent language model chooses, by default as many
+        as it reads at a segment's end.
+        """
         config, found = self._config, dict[tuple[str, ...], Candidate]()
-        most = max(self._nbest, config.readings if self._reader else 1)
+        most = most or max(self._nbest, config.readings if self._reader else 1)
         for reading in self._search.readings(search, most, state.bias):
             text = tuple(self._text(hit.word, state.bias) for hit in reading.hits)
             known = config.lm_weight * reading.lm_score + config.word_score * len(text)
