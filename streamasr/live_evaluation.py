@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from .audio import SAMPLE_RATE, open_audio
 from .audio.live import BlockQueue, blocks_of
-from .endpoint import EndpointConfig
 from .failures import Failure, attempt
 from .listening import Listener
 from .manifest import Utterance
 from .recognizer import LISTEN_CHUNK_MS, Recognizer
+from .segment import EndpointConfig
 
 __all__ = ["LiveEvaluation", "LiveResult", "changed_words", "evaluate_live", "speech_end"]
 

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 
     from ..audio import AudioFile
     from ..audio.level import Level
-    from ..recognizer import Recognizer, Stream, Timings
+    from ..recognizer import Recognizer
+    from ..stream import Stream
+    from ..timings import Timings
 
 __all__ = ["transcribe"]
 
@@ -171,7 +173,7 @@ def transcribe(
     refused = _refused(files)
     if len(refused) == len(files):
         raise typer.Exit(1)
-    from ..recognizer import Timings
+    from ..timings import Timings
 
     recognizer = load_recognizer(recognizing)
     job = _Job(recognizer, options, Timings(), time.perf_counter() - began, files, refused)
