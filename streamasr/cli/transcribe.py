@@ -244,7 +244,7 @@ def _one_file(name: str, job: _Job) -> None:
         options = job.options
         text = options.output_dir is None and options.format is Format.txt
         live = _LiveText() if text and options.nbest == 1 and bar.disable else None
-        stream = job.recognizer.stream(job.timings)
+        stream = job.recognizer.stream(job.timings, partials=False)
         with _collected(name, problems):
             try:
                 level = _hear(name, stream, job, live, bar, notes.append)
