@@ -45,7 +45,7 @@ def load(utterances: Sequence[Utterance]) -> list[Samples]:
 
 def transcribe(recognizer: Recognizer, samples: Samples, chunk_ms: int) -> Transcript:
     """Stream ``samples`` through a new listener."""
-    stream = recognizer.stream()
+    stream = recognizer.stream(partials=False)
     size = recognizer.chunk_samples(chunk_ms) if chunk_ms else max(1, len(samples))
     for chunk in rechunk([samples], size):
         stream.accept(chunk)
@@ -138,12 +138,13 @@ def word_times(
         if not bundle.phones or any(word not in spoken for word in words):
             yield []
             continue
-        whole = torch.cat([torch.from_numpy(samples), recognizer.closing_silence()])
-        log_probs, _ = recognizer.log_probs(whole, recognizer.initial_state())
+        acoustic = recognizer.acoustic
+        whole = torch.cat([torch.from_numpy(samples), acoustic.closing_silence()])
+        output, _ = acoustic(whole, acoustic.initial_state())
         # A space would be one more phone: silence, which is optional, stands for it.
         graph = ctc_graph([[t for w in words for t in spoken[w][0]]], bundle.phones.blank, 0)
         owner = [-1] + [n for n, w in enumerate(words) for _ in spoken[w][0] for _ in (0, 1)]
-        (path,) = align([log_probs[:, bundle.spelling_part].numpy()], [graph])
+        (path,) = align([output.log_probs[:, bundle.spelling_part].numpy()], [graph])
         if path is None:
             yield []
             continue

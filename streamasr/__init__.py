@@ -25,11 +25,12 @@ from .transcript import Alternative, Transcript, Word
 if TYPE_CHECKING:
     from .audio.live import Block
     from .decoding import Hotword
-    from .endpoint import EndpointConfig
     from .listening import Listener, ListenState
     from .model import Bundle, load_bundle
     from .recognizer import Recognizer
-    from .stream import Stream, StreamState, Timings
+    from .segment import EndpointConfig
+    from .stream import Stream, StreamState
+    from .timings import Timings
 
 __version__ = "0.1.0"
 
@@ -67,14 +68,14 @@ __all__ = [
 _LATER = {
     "Block": ".audio.live",
     "Bundle": ".model",
-    "EndpointConfig": ".endpoint",
+    "EndpointConfig": ".segment",
     "Hotword": ".decoding",
     "ListenState": ".listening",
     "Listener": ".listening",
     "Recognizer": ".recognizer",
     "Stream": ".stream",
     "StreamState": ".stream",
-    "Timings": ".stream",
+    "Timings": ".timings",
     "load_bundle": ".model",
 }
 

@@ -66,6 +66,20 @@ class FrontendConfig(Settings):
         return (self.stack - 1) * self.hop_length + self.n_fft
 
     @property
+    def closing_samples(self) -> int:
+        """Samples of silence behind the last one that let the model finish its last word."""
+        seconds = self.tail_seconds + self.window_samples / self.sample_rate
+        return round(seconds * self.sample_rate)
+
+    def timesteps(self, samples: int) -> int:
+        """How many whole timesteps ``samples`` samples give."""
+        return max(0, (samples - self.window_samples) // self.step_samples + 1)
+
+    def samples(self, timesteps: int) -> int:
+        """How many samples ``timesteps`` timesteps, at least one, see."""
+        return (timesteps - 1) * self.step_samples + self.window_samples
+
+    @property
     def feature_size(self) -> int:
         """Values per timestep."""
         return self.stack * self.n_mels
@@ -124,21 +138,15 @@ class Frontend:
         windows = frames.unfold(-2, c.stack, c.stride or c.stack)  # (..., T, n_mels, stack)
         return windows.transpose(-1, -2).flatten(-2)
 
-    def steps(self, samples: int) -> int:
-        """How many whole timesteps ``samples`` samples give."""
-        return max(0, (samples - self.config.window_samples) // self.config.step_samples + 1)
-
     def __call__(self, samples: Tensor, state: FrontendState) -> tuple[Tensor, FrontendState]:
         """Take ``samples (n,)``; return the timesteps ``(T, feature_size)`` now complete."""
         buffer = torch.cat([state.tail, samples.to(self.device)])
-        steps = self.steps(len(buffer))
+        steps = self.config.timesteps(len(buffer))
         if steps == 0:
             return buffer.new_zeros(0, self.config.feature_size), FrontendState(buffer)
-        used = (steps - 1) * self.config.step_samples + self.config.window_samples
-        features = self.stack(self.log_mel(buffer[:used]))
+        features = self.stack(self.log_mel(buffer[: self.config.samples(steps)]))
         return features, FrontendState(buffer[steps * self.config.step_samples :].clone())
 
     def tail(self) -> Tensor:
         """Return the silence, in samples, that lets the model finish its last word."""
-        seconds = self.config.tail_seconds + self.config.window_samples / self.config.sample_rate
-        return torch.zeros(round(seconds * self.config.sample_rate), device=self.device)
+        return torch.zeros(self.config.closing_samples, device=self.device)

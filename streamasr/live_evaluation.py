@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from .audio import SAMPLE_RATE, open_audio
 from .audio.live import BlockQueue, blocks_of
-from .endpoint import EndpointConfig
 from .failures import Failure, attempt
 from .listening import Listener
 from .manifest import Utterance
 from .recognizer import LISTEN_CHUNK_MS, Recognizer
+from .segment import EndpointConfig
 
 __all__ = ["LiveEvaluation", "LiveResult", "changed_words", "evaluate_live", "speech_end"]
 
@@ -222,7 +222,7 @@ def speech_end(audio: NDArray[np.float32]) -> float:
 
 
 def _word_ends(recognizer: Recognizer, audio: NDArray[np.float32]) -> list[tuple[str, float]]:
-    stream = recognizer.stream()
+    stream = recognizer.stream(partials=False)
     stream.accept(audio)
     return [(word.text, word.end) for word in stream.finish().words]
 

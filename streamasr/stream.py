@@ -2,61 +2,44 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from numpy.typing import ArrayLike
-from persistent_lstm import LSTMState
 
+from .acoustic import AcousticState
 from .audio.polyphase import ResamplingState, checked_rate, convert, flush, heard_at
-from .decoding import BeamState, GreedyState
+from .decoding import DecoderState
 from .errors import AudioError
-from .frontend import FrontendState
 from .samples import as_samples
-from .transcript import Alternative, Transcript, Word
+from .timings import Timings
+from .transcript import Alternative, Transcript, Word, clipped
 
 if TYPE_CHECKING:
     from .recognizer import Recognizer
 
-__all__ = ["Stream", "StreamState", "Timings", "clipped"]
+__all__ = ["Stream", "StreamState"]
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
     """All that is remembered of one listener. A value: copy it, pickle it, go on from it twice.
 
-    ``samples`` counts what the model has heard, ``resampling`` holds back what is yet to be
-    converted to its rate. ``words`` are those that a ``Stream`` has completed, and ``finished``
-    says that it takes no more.
+    ``resampling`` holds back what is yet to be converted to the model's rate. ``words`` are those
+    that a ``Stream`` has completed, and ``finished`` says that it takes no more.
     """
 
-    frontend: FrontendState
-    lstm: LSTMState
-    decoder: GreedyState | BeamState
-    samples: int = 0
+    acoustic: AcousticState
+    decoder: DecoderState
     resampling: ResamplingState | None = None
     words: tuple[Word, ...] = ()
     finished: bool = False
 
-
-@dataclass
-class Timings:
-    """Seconds spent in each stage, added up over calls."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time inside the block to stage ``name``."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+    @property
+    def samples(self) -> int:
+        """Samples that the model has heard, the closing silence left out."""
+        return self.acoustic.samples
 
 
 class Stream:
@@ -73,12 +56,13 @@ class Stream:
         state: StreamState | None = None,
     ) -> None:
         self._recognizer = recognizer
-        self._timings = timings
+        self._timings = timings or Timings()
         self.state = recognizer.initial_state() if state is None else state
 
     def reset(self) -> None:
         """Forget everything that was heard, as if new."""
-        self.state = self._recognizer.renewed(self.state)
+        decoder = self._recognizer.words.renewed(self.state.decoder)
+        self.state = replace(self._recognizer.initial_state(), decoder=decoder)
 
     def accept(self, samples: ArrayLike, sample_rate: int | None = None) -> list[Word]:
         """Hear ``samples (n,)``: mono, floats in [-1, 1] or int16, any number of them.
@@ -99,13 +83,19 @@ class Stream:
         return self._advance(values, state)
 
     def _advance(self, values: torch.Tensor, state: StreamState) -> list[Word]:
-        words, state = self._recognizer.advance(values, state, self._timings)
-        self.state = replace(state, words=(*state.words, *words)) if words else state
+        output, acoustic = self._recognizer.acoustic(values, state.acoustic, self._timings)
+        with self._timings.stage("decoder"):
+            words, decoder = self._recognizer.words(output, state.decoder)
+        self.state = replace(
+            state, acoustic=acoustic, decoder=decoder, words=(*state.words, *words)
+        )
         return words
 
     def partial(self) -> Transcript:
         """Return all words so far; those that ``accept`` has not returned may still change."""
-        return self._transcript([] if self.state.finished else self._recognizer.partial(self.state))
+        if self.state.finished:
+            return self._transcript([])
+        return self._transcript(self._recognizer.words.partial(self.state.decoder))
 
     def finish(self) -> Transcript:
         """Return the whole transcript; a second call returns it again."""
@@ -113,9 +103,19 @@ class Stream:
             if self.state.resampling is not None:
                 rest = torch.from_numpy(flush(self.state.resampling))
                 self._advance(rest, replace(self.state, resampling=None))
-            words, state = self._recognizer.finish(self.state, self._timings)
-            self.state = replace(state, words=(*state.words, *words), finished=True)
-        return self._transcript([], self._recognizer.alternatives(self.state))
+            if self.state.samples:
+                self._end()
+            self.state = replace(self.state, finished=True)
+        return self._transcript([], self._recognizer.words.alternatives(self.state.decoder))
+
+    def _end(self) -> None:
+        """Hear the closing silence, and take the words that were still open."""
+        before = self.state.acoustic
+        self._advance(self._recognizer.acoustic.closing_silence(), self.state)
+        with self._timings.stage("decoder"):
+            last, decoder = self._recognizer.words.finish(self.state.decoder)
+        words = (*self.state.words, *last)
+        self.state = replace(self.state, acoustic=before, decoder=decoder, words=words)
 
     def _transcript(
         self, more: list[Word], alternatives: tuple[Alternative, ...] = ()
@@ -123,10 +123,3 @@ class Stream:
         duration = self.state.samples / self._recognizer.sample_rate
         words = (clipped(word, duration) for word in [*self.state.words, *more])
         return Transcript(tuple(words), duration, alternatives)
-
-
-def clipped(word: Word, duration: float) -> Word:
-    """Clip a word that the closing silence carried past the end of the audio."""
-    if word.end <= duration:
-        return word
-    return Word(word.text, min(word.start, duration), duration, word.confidence)

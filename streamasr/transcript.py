@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Alternative", "Transcript", "Word"]
+__all__ = ["Alternative", "Transcript", "Word", "clipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +44,10 @@ class Transcript:
     def text(self) -> str:
         """The words joined by single spaces; empty when nothing was said."""
         return " ".join(word.text for word in self.words)
+
+
+def clipped(word: Word, duration: float) -> Word:
+    """Clip a word that the closing silence carried past the end of the audio."""
+    if word.end <= duration:
+        return word
+    return Word(word.text, min(word.start, duration), duration, word.confidence)

@@ -100,7 +100,7 @@ def test_small_pieces_give_identical_frames(speech, size):
 def test_a_timestep_leaves_as_soon_as_its_window_is_full(config, length, steps):
     frontend = Frontend(config)
     assert features(frontend, [torch.zeros(length)]).shape == (steps, 320)
-    assert frontend.steps(length) == steps
+    assert frontend.config.timesteps(length) == steps
 
 
 def test_the_state_is_a_value():

@@ -14,9 +14,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamasr import AudioError, ModelError, Recognizer, RecognizerOptions, Transcript
+from streamasr import AudioError, ModelError, Recognizer, RecognizerOptions, Timings, Transcript
 from streamasr.model import load_bundle
-from streamasr.recognizer import Timings
 from streamasr.samples import rechunk
 
 from .conftest import relative_error, save_tiny
@@ -29,11 +28,11 @@ def pieces_of(samples: np.ndarray, cuts: list[int]) -> list[np.ndarray]:
 
 
 def log_probs(recognizer: Recognizer, pieces: list[np.ndarray]) -> torch.Tensor:
-    state = recognizer.initial_state()
+    state = recognizer.acoustic.initial_state()
     out = []
     for piece in pieces:
-        part, state = recognizer.log_probs(torch.tensor(piece), state)
-        out.append(part)
+        part, state = recognizer.acoustic(torch.tensor(piece), state)
+        out.append(part.log_probs)
     return torch.cat(out)
 
 
@@ -91,11 +90,11 @@ def test_a_state_can_be_put_away_and_gone_on_from_twice(tiny, speech):
     stream.accept(speech[:40_000])
     kept = copy.deepcopy(stream.state)
     stream.accept(speech[40_000:])
-    once = stream.state
-    _, again = tiny.advance(torch.tensor(speech[40_000:]), kept)
-    assert again.decoder == once.decoder
-    assert torch.equal(again.lstm.C, once.lstm.C)
-    assert torch.equal(again.frontend.tail, once.frontend.tail)
+    once, again = stream.state, tiny.stream(state=kept)
+    again.accept(speech[40_000:])
+    assert again.state.decoder == once.decoder
+    assert torch.equal(again.state.acoustic.lstm.C, once.acoustic.lstm.C)
+    assert torch.equal(again.state.acoustic.frontend.tail, once.acoustic.frontend.tail)
 
 
 def test_threads_share_a_recognizer(tiny, speech):
@@ -244,7 +243,7 @@ def test_the_kernels_give_the_same_text_on_every_sample(tmp_path, samples_folder
     kernels = Recognizer(load_bundle(folder))
     assert kernels.backend == "triton"
     assert kernels.backend_reason == "stack, weights resident on toy"
-    kernels._model.lstm.half()  # as on a GPU: what the model was saved with
+    kernels.acoustic._model.lstm.half()  # as on a GPU: what the model was saved with
     with scheduled(fuzz=0.0):
         for sample in sorted(samples_folder.glob("*.flac")):
             # The interpreter is slow: the first words will do.

@@ -10,7 +10,9 @@ from persistent_lstm import NORM_EPSILON, LayerWeights
 from safetensors.torch import load_file
 from torch import Tensor
 
+from streamasr.acoustic import AcousticStage, Batch
 from streamasr.errors import ConfigError, ModelError
+from streamasr.frontend import Frontend
 from streamasr.model import (
     AcousticModel,
     ModelConfig,
@@ -124,3 +126,24 @@ def test_a_folder_without_its_weights_is_refused(tiny_folder: Path, tmp_path: Pa
 def test_it_needs_phones():
     with pytest.raises(ConfigError, match="second_layers need phone_size"):
         ModelConfig(input_size=6, vocab_size=5, second_layers=1)
+
+
+def test_what_it_reads_comes_out_of_the_stage_in_any_chunks_and_company(
+    tiny, tiny_folder: Path, tmp_path: Path, speech
+):
+    torch.manual_seed(0)
+    with_second(tmp_path, tiny_folder)
+    bundle = load_bundle(tmp_path)
+    stage, samples = AcousticStage(bundle, torch.device("cpu")), torch.tensor(speech[:40_000])
+    features, _ = Frontend(bundle.config.frontend)(samples, stage.initial_state().frontend)
+    expected, _ = bundle.model.encode(features[:, None])
+    batch: Batch[int] = Batch(stage)
+    batch.join(0, iter(samples.split(7_000)))
+    batch.join(1, iter([samples[:500]]))
+    ended = {}
+    while len(batch):
+        ended.update({row.key: row.output.encoded for row in batch.step()})
+    assert relative_error(ended[0], expected[:, 0]) <= 1e-5
+    assert ended[1].shape == (0, bundle.config.model.hidden_size)
+    plain, _ = tiny.acoustic(samples, tiny.acoustic.initial_state())
+    assert plain.encoded is None

@@ -117,7 +117,7 @@ def test_on_a_gpu_it_says_that_it_does_not(tiny_folder, monkeypatch):
     import torch
 
     recognizer = Recognizer.from_pretrained(tiny_folder)
-    recognizer.device = torch.device("cuda")
+    recognizer.acoustic.device = torch.device("cuda")
     recognizer.stream().accept(np.zeros(10, np.float32))
     monkeypatch.setattr("os.getpid", lambda: -1)
     with pytest.raises(ModelError, match="does not survive a fork: load it in each process"):

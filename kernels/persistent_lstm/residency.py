@@ -28,6 +28,7 @@ from .types import LSTMError
 __all__ = ["MachineCode", "Residency", "compile_ahead", "problems", "residencies", "residency"]
 
 REGISTER_BYTES = 4
+RESERVED = 1024  # bytes of shared memory that CUDA keeps for itself; cuobjdump counts them
 USAGE = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)")
 
 
@@ -211,7 +212,7 @@ def compile_ahead(
         registers=int(found[1]),
         spill=int(found[2]),
         # What inline PTX declares is counted apart from what Triton asks for at the launch.
-        shared=built.metadata.shared + int(found[3]),
+        shared=built.metadata.shared + int(found[3]) - (RESERVED if target >= 90 else 0),
         sass=sass,
     )
 

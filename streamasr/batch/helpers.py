@@ -7,12 +7,12 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch import Tensor
 
 from ..transcript import Transcript
 
 if TYPE_CHECKING:
-    from ..recognizer import Recognizer
+    from ..acoustic import AcousticOutput
+    from ..decoding import WordDecoder
 
 __all__ = ["Helpers", "ahead"]
 
@@ -22,19 +22,19 @@ _READERS = 4
 
 
 class Helpers:
-    """``count`` threads that turn log-posteriors into transcripts, and ``readers``."""
+    """``count`` threads that turn acoustic output into transcripts, and ``readers``."""
 
-    def __init__(self, recognizer: Recognizer, count: int) -> None:
-        self._recognizer = recognizer
+    def __init__(self, words: WordDecoder, count: int) -> None:
+        self._words = words
         # Each decodes a recording of its own: more threads in it would only wait for each other.
         self._searchers = ThreadPoolExecutor(
             count, "streamasr-searcher", initializer=torch.set_num_threads, initargs=(1,)
         )
         self.readers: Executor = ThreadPoolExecutor(_READERS, "streamasr-reader")
 
-    def decode(self, log_probs: Tensor, duration: float) -> Future[Transcript]:
-        """Do as ``Recognizer.transcript_of``, in a thread."""
-        return self._searchers.submit(self._recognizer.transcript_of, log_probs, duration)
+    def decode(self, output: AcousticOutput, duration: float) -> Future[Transcript]:
+        """Do as ``WordDecoder.transcript``, in a thread."""
+        return self._searchers.submit(self._words.transcript, output, duration)
 
     def close(self) -> None:
         """End the threads; what is not begun is dropped."""

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..acoustic import Batch
 from ..audio import open_audio
 from ..audio.level import Level
-from ..batching import Batch
 from ..errors import AudioError, unexpected
 from ..pieces import Piece, cut_at_pauses, own_words
 from ..recognizer import Recognizer
@@ -96,9 +96,11 @@ class Worker:
         self._recognizer = recognizer or Recognizer.from_options(settings.options)
         self._rate = self._recognizer.sample_rate
         self._chunk = STEPS * self._recognizer.config.frontend.step_samples
-        self._closing = self._recognizer.closing_silence().cpu().numpy()
-        self._batch: Batch[tuple[_Open, Piece | None]] = Batch(self._recognizer)
-        self._helpers = Helpers(self._recognizer, settings.helpers) if settings.helpers else None
+        self._closing = self._recognizer.acoustic.closing_silence().cpu().numpy()
+        self._batch: Batch[tuple[_Open, Piece | None]] = Batch(self._recognizer.acoustic)
+        self._helpers = (
+            Helpers(self._recognizer.words, settings.helpers) if settings.helpers else None
+        )
         self._searched: dict[Future[Transcript], tuple[_Open, Piece | None]] = {}
         self._waiting: deque[Task] = deque()
         self._open: list[_Open] = []
@@ -133,19 +135,18 @@ class Worker:
     def step(self) -> list[Outcome]:
         """Hear a chunk of each recording in the batch; return what has ended."""
         self._fill()
-        for heard in self._batch.step():
-            opened, piece = heard.key
+        for row in self._batch.step():
+            opened, piece = row.key
             samples = opened.samples if piece is None else len(piece.samples)
             if opened.too_long:
                 opened.active -= 1
             elif self._helpers:
-                future = self._helpers.decode(heard.log_probs, samples / self._rate)
-                self._searched[future] = heard.key
+                future = self._helpers.decode(row.output, samples / self._rate)
+                self._searched[future] = row.key
             else:
                 duration = samples / self._rate
-                opened.take(
-                    piece, partial(self._recognizer.transcript_of, heard.log_probs, duration)
-                )
+                words = self._recognizer.words
+                opened.take(piece, partial(words.transcript, row.output, duration))
         if self._searched:
             # While rows are heard, what is found is looked at in passing.
             done, _ = wait(self._searched, 0 if len(self._batch) else 1, FIRST_COMPLETED)

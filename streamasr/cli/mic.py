@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
     from ..audio.live import Block
     from ..audio.microphone import DeviceChange, Microphone
-    from ..endpoint import EndpointConfig
     from ..events import Event
     from ..listening import Listener
     from ..recognizer import Recognizer
     from ..saving import Saver
+    from ..segment import EndpointConfig
     from .live_view import LiveView
 
 __all__ = ["devices", "mic"]
@@ -188,7 +188,7 @@ def _quiet_libraries() -> Iterator[None]:
 
 
 def _endpoint(silence: float, longest: float) -> EndpointConfig:
-    from ..endpoint import EndpointConfig
+    from ..segment import EndpointConfig
 
     return EndpointConfig(
         silence_seconds=silence,

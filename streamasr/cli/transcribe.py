@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 
     from ..audio import AudioFile
     from ..audio.level import Level
-    from ..recognizer import Recognizer, Stream, Timings
+    from ..recognizer import Recognizer
+    from ..stream import Stream
+    from ..timings import Timings
 
 __all__ = ["transcribe"]
 
@@ -171,7 +173,7 @@ def transcribe(
     refused = _refused(files)
     if len(refused) == len(files):
         raise typer.Exit(1)
-    from ..recognizer import Timings
+    from ..timings import Timings
 
     recognizer = load_recognizer(recognizing)
     job = _Job(recognizer, options, Timings(), time.perf_counter() - began, files, refused)
@@ -242,7 +244,7 @@ def _one_file(name: str, job: _Job) -> None:
         options = job.options
         text = options.output_dir is None and options.format is Format.txt
         live = _LiveText() if text and options.nbest == 1 and bar.disable else None
-        stream = job.recognizer.stream(job.timings)
+        stream = job.recognizer.stream(job.timings, partials=False)
         with _collected(name, problems):
             try:
                 level = _hear(name, stream, job, live, bar, notes.append)

@@ -6,6 +6,8 @@ from .bias import Bias
 from .choice import Chosen, choose_decoder
 from .greedy import GreedyDecoder, GreedyState
 from .hotwords import Hotword, read_hotwords
+from .segments import SegmentDecoder, SegmentState
+from .words import DecoderState, WordDecoder
 
 __all__ = [
     "BeamConfig",
@@ -14,9 +16,13 @@ __all__ = [
     "Bias",
     "Chosen",
     "Decoder",
+    "DecoderState",
     "GreedyDecoder",
     "GreedyState",
     "Hotword",
+    "SegmentDecoder",
+    "SegmentState",
+    "WordDecoder",
     "choose_decoder",
     "load_beam",
     "read_hotwords",

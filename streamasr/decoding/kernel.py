@@ -718,16 +718,12 @@ def compact(rows, n, histories, traces, sizes):
 
 
 @njit(nogil=True, cache=True)
-def summarise(rows, floats, parents):
-    """Return for each history, of the hypotheses that begin with it: number, and probability."""
+def descendants(rows, parents):
+    """Return for each history the number of hypotheses that begin with it."""
     size = len(parents)
-    count, mass = np.zeros(size, np.int64), np.zeros(size)
+    count = np.zeros(size, np.int64)
     for i in range(len(rows)):
-        k = rows[i, HISTORY]
-        count[k] += 1
-        mass[k] += math.exp(floats[i, SCORE])
+        count[rows[i, HISTORY]] += 1
     for k in range(size - 1, 0, -1):
-        parent = parents[k]
-        count[parent] += count[k]
-        mass[parent] += mass[k]
-    return count, mass
+        count[parents[k]] += count[k]
+    return count

@@ -215,27 +215,14 @@ class Search:
             for history in order
         ]
 
-    def partial(self, state: SearchState, share: float, settle: int) -> tuple[tuple[Hit, ...], int]:
-        """Return the best hypothesis' first words that are likely to stay, and how many are firm.
-
-        A word is likely to stay when it has a ``share`` of the probability of all hypotheses that
-        agree with it on the words before, or when it ended ``settle`` timesteps ago. Words that all
-        hypotheses share are firm: they can no longer change.
-        """
+    def firm(self, state: SearchState) -> tuple[Hit, ...]:
+        """Return the words that all hypotheses begin with: they can no longer change."""
         from . import kernel
 
-        parents = state.histories[:, History.PARENT]
-        count, mass = kernel.summarise(*_both(state.hypotheses), parents)
-        path = [*_ancestors(state, int(state.hypotheses[0, Hypothesis.HISTORY]))][::-1]
-        hits = self._hits(state, 0, ended=_has_ended(state, 0))
-        shown = firm = 0
-        for place, (history, hit) in enumerate(zip(path, hits, strict=True)):
-            if count[history] == len(state.hypotheses):
-                firm = place + 1
-            sure = mass[history] >= share * mass[parents[history]]
-            if place == shown and (sure or state.steps - hit.last_step >= settle):
-                shown += 1
-        return hits[: max(shown, firm)], firm
+        count = kernel.descendants(state.hypotheses, state.histories[:, History.PARENT])
+        path = [*_ancestors(state, int(state.hypotheses[0, Hypothesis.HISTORY]))]
+        shared = sum(bool(count[history] == len(state.hypotheses)) for history in path)
+        return self._hits(state, 0, ended=_has_ended(state, 0))[:shared]
 
     def _hits(self, state: SearchState, row: int, *, ended: bool) -> tuple[Hit, ...]:
         """Return the words of one hypothesis; the last is its own, if it has ``ended``."""
@@ -337,4 +324,4 @@ def compile_for(graph: SearchGraph) -> None:
     )
     state = search.advance(np.zeros((1, len(graph.tokens)), np.float32), search.initial_state())
     search.readings(state, 1)
-    search.partial(state, 0.9, 1)
+    search.firm(state)

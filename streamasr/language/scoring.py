@@ -1,10 +1,15 @@
-"""Scores of many readings of one stretch of speech, each continuing what was read before."""
+"""Score many hypotheses for one stretch of speech, each continuing what was read before.
+
+What hypotheses begin with in common is read once, and what was read once is not read again: the
+partials of a segment, and its end, share one tree of beginnings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -15,8 +20,13 @@ from .pieces import Pieces
 
 __all__ = ["ReadState", "Reader"]
 
+# Rows of a matrix product. A product's bits may depend on how many rows it has, so that it always
+# has as many; up to these a CPU mostly waits for the weights.
+STEP_ROWS = 16
+LOGITS_ROWS = 32
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ReadState:
     """What was read: ``h`` and ``c``, each ``(H,)``, and the last piece, which they lack."""
 
@@ -25,8 +35,25 @@ class ReadState:
     last: int = 0
 
 
+class _Tree:
+    """All beginnings that were read after one state: nodes, each behind another by one piece.
+
+    A row of each list is a node: ``hidden`` and ``cells (H,)``, ``projected (E,)`` and the
+    normaliser, of which the next piece is asked. ``children`` finds a node by the one before it
+    (-1 for the state itself) and the piece; ``answers`` has log-probabilities.
+    """
+
+    def __init__(self) -> None:
+        self.hidden: list[Tensor] = []
+        self.cells: list[Tensor] = []
+        self.projected: list[Tensor] = []
+        self.normalisers: list[float] = []
+        self.children: dict[tuple[int, int], int] = {}
+        self.answers: dict[tuple[int, int], float] = {}
+
+
 class Reader:
-    """A language model that reads words.
+    """A language model that reads words. Threads may share one.
 
     ``rounded`` recurrent weights are bfloat16: there are so many that a step takes as long as
     bringing them from memory, which is then half or, where a CPU computes with them, a quarter.
@@ -35,6 +62,8 @@ class Reader:
     def __init__(self, model: LanguageModel, pieces: Pieces, *, rounded: bool = False) -> None:
         self._model = model.eval()
         self._pieces = pieces
+        # A tree lasts as long as the state it continues, which is kept for a segment.
+        self._trees: WeakKeyDictionary[ReadState, _Tree] = WeakKeyDictionary()
         with torch.inference_mode():
             # What each piece adds to the gates, once it is met: a fifth less to compute.
             lstm = model.lstm
@@ -44,7 +73,9 @@ class Reader:
             self._inputs = torch.empty(count, size)
             self._known = torch.zeros(count, dtype=torch.bool)
             recurrent = lstm.get_parameter("weight_hh_l0")
-            self._recurrent = recurrent.bfloat16() if rounded else recurrent
+            self._recurrent = _aligned(recurrent.bfloat16() if rounded else recurrent)
+            self._projection = _aligned(model.projection.weight)
+            self._embedding = _aligned(model.embedding.weight)
 
     def initial_state(self) -> ReadState:
         """Return the state of one who has read nothing."""
@@ -57,59 +88,106 @@ class Reader:
     ) -> tuple[list[list[float]], list[ReadState]]:
         """Score every word of ``texts``, each of which continues what ``state`` has read.
 
-        What they begin with in common is read once.
+        The bits do not depend on what else is read, or was.
 
         Returns:
             The words' log-probabilities, in nats, and the state after each text.
         """
         spelled = [[self._pieces.encode(word) for word in text] for text in texts]
-        rows = [[place for word in text for place in word] for text in spelled]
-        # Nodes of the tree of beginnings, level by level: ``at`` says where each text stands in its
-        # level. What each node expects next is asked of all of them at once, at the end.
-        at = [0] * len(rows)
-        h, c = state.h[None], state.c[None]
-        inputs = torch.tensor([state.last])
-        read: list[Tensor] = []
-        cells: list[Tensor] = []
-        last = [0] * len(rows)
-        asked: dict[tuple[int, int], int] = {}
-        answers: list[list[int]] = [[] for _ in rows]
-        nodes = 0
-        for depth in range(max(map(len, rows), default=0)):
-            gates = linear(h.to(self._recurrent.dtype), self._recurrent) + self._inputs_of(inputs)
-            i, f, g, o = gates.chunk(4, dim=1)
-            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-            h = o.sigmoid() * c.tanh()
-            read.append(h)
-            cells.append(c)
-            children: dict[tuple[int, int], int] = {}
-            for row, places in enumerate(rows):
-                if depth < len(places):
-                    question = (nodes + at[row], places[depth])
-                    answers[row].append(asked.setdefault(question, len(asked)))
-                    last[row] = nodes + at[row]
-                    if depth + 1 < len(places):
-                        at[row] = children.setdefault((at[row], places[depth]), len(children))
-            nodes += len(h)
-            if children:
-                parents, inputs = torch.tensor([*children]).T
-                h, c = h[parents], c[parents]
-        if not read:
-            return [[] for _ in texts], [state for _ in texts]
-        all_h, all_c = torch.cat(read), torch.cat(cells)
-        found = self._answers(all_h, asked)
-        scores = [
-            [sum(islice(given, len(word))) for word in text]
-            for text, given in zip(
-                spelled, (iter([found[k] for k in row]) for row in answers), strict=True
-            )
-        ]
+        rows = [[piece for word in text for piece in word] for text in spelled]
+        # A copy of the state may be gone on from in another thread: each has a tree of its own.
+        tree = self._trees.pop(state, None) or _Tree()
+        paths = self._read(tree, rows, state)
+        self._answer(tree, rows, paths)
+        self._trees[state] = tree
+        scores = []
+        for text, row, path in zip(spelled, rows, paths, strict=True):
+            given = iter([tree.answers[asked] for asked in zip(path, row, strict=True)])
+            scores.append([sum(islice(given, len(word))) for word in text])
         # Copies, so that a state that is kept does not keep those of all other texts.
         states = [
-            ReadState(all_h[node].clone(), all_c[node].clone(), places[-1]) if places else state
-            for node, places in zip(last, rows, strict=True)
+            ReadState(tree.hidden[path[-1]].clone(), tree.cells[path[-1]].clone(), row[-1])
+            if row
+            else state
+            for row, path in zip(rows, paths, strict=True)
         ]
         return scores, states
+
+    def _read(
+        self, tree: _Tree, rows: Sequence[Sequence[int]], state: ReadState
+    ) -> list[list[int]]:
+        """Add what ``tree`` lacks; return for each row the nodes that expect its pieces."""
+        paths: list[list[int]] = [[] for _ in rows]
+        for depth in range(max(map(len, rows), default=0)):
+            lacking: dict[tuple[int, int], None] = {}
+            edges: list[tuple[int, int] | None] = []
+            for row, path in zip(rows, paths, strict=True):
+                if depth >= len(row):
+                    edges.append(None)
+                    continue
+                edge = (path[-1], row[depth - 1]) if depth else (-1, state.last)
+                edges.append(edge)
+                if edge not in tree.children:
+                    lacking[edge] = None
+            new = [*lacking]
+            for start in range(0, len(new), STEP_ROWS):
+                self._step(tree, new[start : start + STEP_ROWS], state)
+            for path, taken in zip(paths, edges, strict=True):
+                if taken is not None:
+                    path.append(tree.children[taken])
+        return paths
+
+    def _step(self, tree: _Tree, edges: Sequence[tuple[int, int]], state: ReadState) -> None:
+        """Read a piece behind each of some nodes: a step of the LSTM."""
+        size, count = len(state.h), len(edges)
+        h, c = torch.zeros(STEP_ROWS, size), torch.zeros(STEP_ROWS, size)
+        for row, (parent, _) in enumerate(edges):
+            h[row], c[row] = (
+                (tree.hidden[parent], tree.cells[parent]) if parent >= 0 else (state.h, state.c)
+            )
+        gates = linear(h.to(self._recurrent.dtype), self._recurrent)
+        gates = gates[:count, : 4 * size] + self._inputs_of(
+            torch.tensor([piece for _, piece in edges])
+        )
+        i, f, g, o = gates.chunk(4, dim=1)
+        c = f.sigmoid() * c[:count] + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        for row, edge in enumerate(edges):
+            tree.children[edge] = len(tree.hidden)
+            tree.hidden.append(h[row])
+            tree.cells.append(c[row])
+
+    def _answer(
+        self, tree: _Tree, rows: Sequence[Sequence[int]], paths: Sequence[Sequence[int]]
+    ) -> None:
+        """Find the log-probability of each row's pieces where ``tree`` does not know it yet."""
+        for start in range(len(tree.projected), len(tree.hidden), LOGITS_ROWS):
+            new = torch.stack(tree.hidden[start : start + LOGITS_ROWS])
+            h = torch.zeros(LOGITS_ROWS, new.shape[1])
+            h[: len(new)] = new
+            projected = linear(h, self._projection)[
+                : len(new), : self._model.projection.out_features
+            ]
+            projected = projected + self._model.projection.bias
+            x = torch.zeros(LOGITS_ROWS, projected.shape[1])
+            x[: len(new)] = projected
+            logits = linear(x, self._embedding)[: len(new), : len(self._model.bias)]
+            tree.projected += projected
+            tree.normalisers += (logits + self._model.bias).logsumexp(dim=1).tolist()
+        asked = {
+            edge: None
+            for row, path in zip(rows, paths, strict=True)
+            for edge in zip(path, row, strict=True)
+            if edge not in tree.answers
+        }
+        if not asked:
+            return
+        nodes, pieces = zip(*asked, strict=True)
+        weights = self._model.embedding.weight[list(pieces)]
+        logits = (torch.stack([tree.projected[node] for node in nodes]) * weights).sum(dim=1)
+        found = (logits + self._model.bias[list(pieces)]).tolist()
+        for edge, logit in zip(asked, found, strict=True):
+            tree.answers[edge] = logit - tree.normalisers[edge[0]]
 
     def _inputs_of(self, pieces: Tensor) -> Tensor:
         """Return what ``pieces (n,)`` add to the gates, ``(n, 4H)``.
@@ -124,9 +202,11 @@ class Reader:
             self._known[piece] = True
         return self._inputs[pieces]
 
-    def _answers(self, h: Tensor, asked: Iterable[tuple[int, int]]) -> list[float]:
-        """Return the log-probability of a piece behind a node, for each pair that is ``asked``."""
-        nodes, pieces = torch.tensor([*asked]).T
-        logits = self._model.logits(h)
-        answers: list[float] = (logits[nodes, pieces] - logits.logsumexp(dim=1)[nodes]).tolist()
-        return answers
+
+def _aligned(weight: Tensor) -> Tensor:
+    """Return ``weight (N, K)`` with rows of zeros behind it, so that a product's rows are aligned.
+
+    Where a row of the product begins in memory may choose the code that computes it, and with that
+    its bits.
+    """
+    return torch.nn.functional.pad(weight, (0, 0, 0, -len(weight) % 16))

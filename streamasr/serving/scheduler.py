@@ -1,8 +1,9 @@
 """Continuous batching of live streams: one pass through the model a tick, for all that have audio.
 
-A thread of its own takes a chunk from every stream that has one and hears them in one batched call;
-a pool of threads decodes their log-posteriors side by side. A stream has at most one chunk on its
-way, so its order is kept, and one that sends faster than real time gets no more than its turn.
+A thread of its own takes a chunk from every stream that has one, cuts it into segments, and runs
+the model over all of them in one batched call; a pool of threads decodes what that gives side by
+side. A stream has at most one chunk on its way, so its order is kept, and one that sends faster
+than real time gets no more than its turn.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
+from ..acoustic import AcousticState
 from ..cores import cores
 from ..errors import StreamasrError
 from ..events import Event
 from ..listening import Listening
 from ..recognizer import Recognizer
+from ..segment import Part, SegmenterState
 from .metrics import Metrics
-from .sessions import Heard, Kind, LiveSession, RecordingSession, Session, Told
+from .sessions import Heard, LiveSession, RecordingSession, Session
 from .warmup import warm_up
 
 __all__ = ["Failed", "Full", "Scheduler", "Source"]
@@ -45,17 +49,22 @@ class Failed(Exception):
 
 @dataclass(eq=False)
 class Source:
-    """A stream's audio on its way to the model. Its methods are safe to call from any thread."""
+    """A stream's audio on its way to the model. Its methods are safe to call from any thread.
+
+    The states of the segmenter and of the model belong to the thread that runs them, the session to
+    the thread that decodes.
+    """
 
     id: int
     live: bool
     tell: Callable[[list[Event]], None]
     ended: Callable[[BaseException | None], None]
     _scheduler: Scheduler
+    _segmenter: SegmenterState
+    _acoustic: AcousticState
     _session: Session
     _waiting: deque[torch.Tensor] = field(default_factory=deque)
     _samples: int = 0
-    _again: torch.Tensor | None = None
     _end: bool = False
     _break: bool = False
     _busy: bool = False
@@ -70,7 +79,7 @@ class Source:
     def busy(self) -> bool:
         """Whether something is on its way that is yet to be told."""
         with self._scheduler.changed:
-            return self._busy or self._break or self._again is not None
+            return self._busy or self._break
 
     def put(self, samples: torch.Tensor) -> None:
         """Append ``samples (n,)``, float32 at the model's rate; never waits."""
@@ -171,13 +180,21 @@ class Scheduler:
             if self._closed or len(self._sources) >= self.max_streams:
                 self.metrics.refused.inc()
                 raise Full(f"{self.max_streams} streams are open, and no more are allowed")
-            session: Session = (
-                LiveSession(self._listening) if live else RecordingSession(self.recognizer)
+            source = Source(
+                next(self._ids),
+                *(live, tell, ended, self),
+                self._listening.segmenter.initial_state(),
+                self.recognizer.acoustic.initial_state(),
+                self._session(live=live),
             )
-            source = Source(next(self._ids), live, tell, ended, self, session)
             self._sources[source.id] = source
             self.metrics.streams.set(len(self._sources))
             return source
+
+    def _session(self, *, live: bool) -> Session:
+        if live:
+            return LiveSession(self._listening.decoding)
+        return RecordingSession(self.recognizer.words, self.recognizer.sample_rate)
 
     def forget(self, source: Source) -> None:
         """Remove a stream, if it is still there."""
@@ -229,22 +246,16 @@ class Scheduler:
 
     def _ready(self, source: Source) -> bool:
         return not source._busy and (
-            source._again is not None
-            or source._samples >= self.chunk_samples
-            or source._break
-            or source._end
+            source._samples >= self.chunk_samples or source._break or source._end
         )
 
     def _take(self, source: Source, most: int) -> _Turn:
         """Return the at ``most`` so many samples to hear next; the caller holds the lock."""
         source._busy = True
-        if source._again is not None:
-            samples, source._again = source._again, None
-            return _Turn(source, "again", samples)
         if not source._samples:
             kind: Kind = "break" if source._break else "end"
             source._break = False
-            return _Turn(source, kind, self.recognizer.closing_silence())
+            return _Turn(source, kind, torch.zeros(0))
         taken: list[torch.Tensor] = []
         room = most
         while source._waiting and room:
@@ -262,38 +273,50 @@ class Scheduler:
         for group in [turns] if self._batched else [[turn] for turn in turns]:
             try:
                 for turn, heard in zip(group, self._hear(group), strict=True):
-                    self._decoders.submit(self._decode, turn.source, heard)
+                    self._decoders.submit(self._decode, turn.source, heard, turn.kind == "end")
             except Exception:
                 log.exception("a pass through the model failed: its %d streams end", len(group))
                 for turn in group:
                     self._end(turn.source, Failed())
 
     def _hear(self, turns: Sequence[_Turn]) -> list[Heard]:
-        """Run the model over a chunk of each stream, and the voice detector over new live ones."""
-        found = self.recognizer.log_probs_of(
-            [turn.samples for turn in turns], [turn.source._session.stream for turn in turns]
+        """Cut a chunk of each stream into segments, and run the model over their parts."""
+        cut = self._cut(turns)
+        found = self._listening.hear(
+            [parts for parts, _ in cut], [turn.source._acoustic for turn in turns]
         )
-        heard = [
-            Heard(turn.kind, turn.samples, log_probs, stream)
-            for turn, (log_probs, stream) in zip(turns, found, strict=True)
-        ]
-        new = [turn for turn in turns if turn.kind == "new"]
         self.metrics.audio_seconds.inc(
-            sum(len(turn.samples) for turn in new) / self.recognizer.sample_rate
+            sum(len(turn.samples) for turn in turns) / self.recognizer.sample_rate
         )
-        live = [
-            (place, turn.source._session.voice)
-            for place, turn in enumerate(turns)
-            if turn.kind == "new" and isinstance(turn.source._session, LiveSession)
-        ]
-        answers = self._listening.detector.many(
-            [turns[place].samples for place, _ in live], [voice for _, voice in live]
-        )
-        for (place, _), (speech, voice) in zip(live, answers, strict=True):
-            heard[place] = replace(heard[place], speech=speech, voice=voice)
+        heard: list[Heard] = []
+        for turn, (parts, segmenter), (outputs, acoustic) in zip(turns, cut, found, strict=True):
+            turn.source._segmenter, turn.source._acoustic = segmenter, acoustic
+            heard.append([*zip(parts, outputs, strict=True)])
         return heard
 
-    def _decode(self, source: Source, heard: Heard) -> None:
+    def _cut(self, turns: Sequence[_Turn]) -> list[tuple[list[Part], SegmenterState]]:
+        """Cut the chunks of live streams at endpoints, with one pass of the voice detector."""
+        segmenter = self._listening.segmenter
+        live = [turn for turn in turns if turn.source.live and turn.kind == "new"]
+        found = iter(
+            segmenter.many(
+                [turn.samples for turn in live], [turn.source._segmenter for turn in live]
+            )
+        )
+        cut = []
+        for turn in turns:
+            state = turn.source._segmenter
+            if turn.kind != "new":
+                part, state = segmenter.end(state)
+            elif turn.source.live:
+                cut.append(next(found))
+                continue
+            else:
+                part, state = segmenter.whole(turn.samples, state)
+            cut.append(([part], state))
+        return cut
+
+    def _decode(self, source: Source, heard: Heard, last: bool) -> None:
         """Decode a chunk and pass on its events; on a decoder's thread.
 
         What fails here ends this stream and nothing else.
@@ -302,22 +325,19 @@ class Scheduler:
             return
         try:
             with torch.inference_mode():
-                told = source._session.take(heard)
-            self._tell(source, told, last=heard.kind == "end")
+                events = source._session.decode(heard)
+            with self.changed:
+                if source._gone:
+                    return
+                source.tell(events)
+                if not last:
+                    source._busy = False
+                    self.changed.notify()
+                    return
+            self._end(source, None)
         except Exception:
             log.exception("decoding failed: its stream ends")
             self._end(source, Failed())
-
-    def _tell(self, source: Source, told: Told, *, last: bool) -> None:
-        with self.changed:
-            if source._gone:
-                return
-            source.tell(told.events)
-            if not last:
-                source._busy, source._again = False, told.again
-                self.changed.notify()
-                return
-        self._end(source, None)
 
     def _end(self, source: Source, error: Failed | None) -> None:
         with self.changed:
@@ -329,9 +349,13 @@ class Scheduler:
         source.ended(error)
 
 
+Kind = Literal["new", "break", "end"]
+"""Samples that came; nothing, behind a segment that the caller breaks off, or behind the stream."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """What a stream hears in a pass."""
+    """What a stream has for a pass."""
 
     source: Source
     kind: Kind

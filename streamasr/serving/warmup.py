@@ -6,6 +6,7 @@ import logging
 
 import torch
 
+from ..acoustic import AcousticOutput
 from ..recognizer import Recognizer
 
 __all__ = ["warm_up"]
@@ -25,9 +26,10 @@ def warm_up(recognizer: Recognizer) -> None:
     if recognizer.decoder == "beam":
         log.info("preparing the beam search; the first time on a machine, it is compiled")
     silence = torch.zeros(recognizer.config.frontend.window_samples)
-    recognizer.log_probs(silence, recognizer.initial_state())
+    recognizer.acoustic(silence, recognizer.acoustic.initial_state())
     # All tokens alike: silence would not be searched.
     logits = torch.zeros(STEPS, recognizer.config.model.output_size)
-    _, state = recognizer.decode(logits.log_softmax(1), recognizer.initial_state())
-    recognizer.partial(state)
-    recognizer.close(state)
+    words = recognizer.words
+    _, state = words(AcousticOutput(logits.log_softmax(1)), words.initial_state())
+    words.partial(state)
+    words.finish(state)

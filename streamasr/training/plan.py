@@ -103,4 +103,4 @@ def _most_timesteps(seconds: float, frontend: Frontend, config: TrainingConfig) 
     augment = config.augment
     slowest = seconds / (1 - augment.speed) + 2 * augment.padding_seconds
     samples = int(slowest * frontend.config.sample_rate) + len(frontend.tail())
-    return frontend.steps(samples) + 1
+    return frontend.config.timesteps(samples) + 1

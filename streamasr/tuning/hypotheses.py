@@ -28,9 +28,11 @@ class RecordingDecoder(BeamDecoder):
         self.finish(state)
         return self._segments
 
-    def candidates(self, search: SearchState, state: BeamState) -> list[Candidate]:
+    def candidates(
+        self, search: SearchState, state: BeamState, most: int | None = None
+    ) -> list[Candidate]:
         """Return and keep a segment's hypotheses."""
-        found = super().candidates(search, state)
+        found = super().candidates(search, state, most)
         self._segments.append(found)
         return found
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..acoustic import AcousticOutput
 from ..decoding import BeamConfig, BeamDecoder
 from ..decoding.beam import SETTINGS, Weights
 from ..decoding.graph import load_graph
@@ -252,10 +253,11 @@ def _posteriors(recognizer: Recognizer, utterance: Utterance) -> Tensor:
     from ..audio import open_audio
 
     part = recognizer.bundle.spelling_part
-    state, pieces = recognizer.initial_state(), []
+    acoustic = recognizer.acoustic
+    state, outputs = acoustic.initial_state(), []
     with open_audio(utterance.path) as audio:
         for block in audio.blocks():
-            log_probs, state = recognizer.log_probs(torch.from_numpy(block), state)
-            pieces.append(log_probs[:, part])
-    log_probs, _ = recognizer.log_probs(recognizer.closing_silence(), state)
-    return torch.cat([*pieces, log_probs[:, part]])
+            output, state = acoustic(torch.from_numpy(block), state)
+            outputs.append(output)
+    last, _ = acoustic(acoustic.closing_silence(), state)
+    return AcousticOutput.joined([*outputs, last]).log_probs[:, part]

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr import RecognizerOptions
+from streamasr.acoustic import Batch
 from streamasr.batch.tasks import Outcome, Settings, Task
 from streamasr.batch.work import Worker
-from streamasr.batching import Batch
 from streamasr.recognizer import Recognizer
 
 from ..conftest import relative_error
@@ -20,15 +20,15 @@ LENGTHS = st.lists(st.integers(0, 40_000), min_size=1, max_size=7)
 
 
 def alone(recognizer: Recognizer, samples: np.ndarray) -> torch.Tensor:
-    log_probs, _ = recognizer.log_probs(torch.tensor(samples), recognizer.initial_state())
-    return log_probs
+    output, _ = recognizer.acoustic(torch.tensor(samples), recognizer.acoustic.initial_state())
+    return output.log_probs
 
 
 @given(lengths=LENGTHS, seed=st.integers(0, 9), data=st.data())
 def test_rows_that_join_and_leave_get_what_they_get_alone(tiny, voices, lengths, seed, data):
     rng = np.random.default_rng(seed)
     audios = [voices[at : at + n] for n in lengths for at in [rng.integers(0, 100_000)]]
-    batch: Batch[int] = Batch(tiny)
+    batch: Batch[int] = Batch(tiny.acoustic)
     waiting = list(enumerate(audios))
     heard = {}
     while waiting or len(batch):
@@ -38,7 +38,7 @@ def test_rows_that_join_and_leave_get_what_they_get_alone(tiny, voices, lengths,
                 size = data.draw(st.sampled_from([700, 5_000, 50_000]))
                 pieces = [audio[i : i + size] for i in range(0, len(audio), size)]
                 batch.join(key, map(torch.tensor, pieces))
-        heard.update({row.key: row.log_probs for row in batch.step()})
+        heard.update({row.key: row.output.log_probs for row in batch.step()})
     for key, audio in enumerate(audios):
         expected = alone(tiny, audio)
         assert heard[key].shape == expected.shape
@@ -49,12 +49,13 @@ def test_rows_that_join_and_leave_get_what_they_get_alone(tiny, voices, lengths,
 def test_a_state_from_a_batch_goes_on_alone(tiny, voices):
     audios = [torch.tensor(voices[n : n + 9_000 * (n + 1)]) for n in range(3)]
     more = torch.tensor(voices[50_000:60_000])
-    together = tiny.log_probs_of(audios, [tiny.initial_state()] * 3)
+    acoustic = tiny.acoustic
+    together = acoustic.many(audios, [acoustic.initial_state()] * 3)
     for audio, (_, state) in zip(audios, together, strict=True):
-        _, lone = tiny.log_probs(audio, tiny.initial_state())
+        _, lone = acoustic(audio, acoustic.initial_state())
         assert state.samples == lone.samples
-        found, expected = tiny.log_probs(more, state)[0], tiny.log_probs(more, lone)[0]
-        assert relative_error(found, expected) <= 1e-5
+        (found, _), (expected, _) = acoustic(more, state), acoustic(more, lone)
+        assert relative_error(found.log_probs, expected.log_probs) <= 1e-5
 
 
 def outcomes(worker: Worker, tasks: list[Task]) -> dict[int, Outcome]:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from streamasr import AudioError, RecognizerOptions
+from streamasr import AudioError, RecognizerOptions, Stream
 from streamasr.batch import work
 from streamasr.batch.journal import JOURNAL
 from streamasr.batch.local import LocalPool, OwnPool
 from streamasr.batch.on_ray import RayPool
 from streamasr.batch.pool import Pool
 from streamasr.batch.tasks import Outcome, Settings, Task
+from streamasr.decoding import WordDecoder
 
 NAMES_OF_BYTES = pytest.mark.skipif(
     sys.platform in ("win32", "darwin"), reason="file names are Unicode there"
@@ -113,8 +114,6 @@ def test_whatever_a_library_raises_is_one_line(
 def test_words_that_cannot_be_found_are_one_line(
     transcribe, samples_folder: Path, monkeypatch, tmp_path, arguments
 ):
-    from streamasr.recognizer import Recognizer
-
     def failing_once(method):
         calls = []
 
@@ -127,8 +126,8 @@ def test_words_that_cannot_be_found_are_one_line(
         return fail
 
     monkeypatch.chdir(tmp_path)
-    for name in ("finish", "transcript_of"):
-        monkeypatch.setattr(Recognizer, name, failing_once(getattr(Recognizer, name)))
+    for owner, name in ((Stream, "finish"), (WordDecoder, "transcript")):
+        monkeypatch.setattr(owner, name, failing_once(getattr(owner, name)))
     done = transcribe("-q", *arguments, *[samples_folder / f"{n}.flac" for n in ("jfk", "belly")])
     assert done.code == 1
     (line,) = done.err.splitlines()

@@ -48,15 +48,13 @@ def test_a_note_is_a_line_on_stderr(transcribe, inverted, tmp_path, monkeypatch,
 @pytest.mark.parametrize("way", [(), ("--stdout",)], ids=str)
 def test_a_recording_without_words_says_its_level(transcribe, tmp_path, monkeypatch, way):
     # The tiny model finds words in anything; its transcript is emptied here.
-    import streamasr.recognizer as module
-    from streamasr.transcript import Transcript
+    from streamasr import Stream, Transcript
+    from streamasr.decoding import WordDecoder
 
     monkeypatch.setattr(
-        module.Stream, "finish", lambda stream: Transcript((), stream.state.samples / 16_000)
+        Stream, "finish", lambda stream: Transcript((), stream.state.samples / 16_000)
     )
-    monkeypatch.setattr(
-        module.Recognizer, "transcript_of", lambda _, __, duration: Transcript((), duration)
-    )
+    monkeypatch.setattr(WordDecoder, "transcript", lambda _, __, duration: Transcript((), duration))
     path = write(tmp_path / "quiet.wav", np.full(16_000, 0.001), subtype="FLOAT")
     done = transcribe(path, *way)
     assert done.code == 0

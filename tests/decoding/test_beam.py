@@ -247,6 +247,52 @@ def test_any_chunking_of_phones_gives_the_same_words(phone_folder, phones, cuts,
     assert decode(decoder, log_probs, cuts) == decode(decoder, log_probs)
 
 
+@given(
+    phones=st.lists(st.sampled_from(["ay", "dh ah", "s iy", "k ae t s", "b"]), min_size=1),
+    seed=st.integers(0, 10**6),
+)
+def test_partials_are_the_beginning_of_what_an_end_here_would_give(phone_folder, phones, seed):
+    graph = load_graph(phone_folder)
+    log_probs = spoken(" ".join(phones))
+    noise = torch.rand(log_probs.shape, generator=torch.Generator().manual_seed(seed))
+    log_probs = (log_probs + 8 * noise).log_softmax(-1)
+
+    def shown(share: float, seconds: float) -> tuple[list[str], int, list[str]]:
+        config = BeamConfig(partial_share=share, partial_seconds=seconds, pause_seconds=9)
+        decoder = BeamDecoder(PHONES, STEP, graph, config)
+        _, state = decoder(log_probs, decoder.initial_state())
+        words, firm = [w.text for w in decoder.partial(state)], decoder.firm(state)
+        return words, firm, [w.text for w in decoder.finish(state)[0]]
+
+    everything, _, final = shown(0, 0)
+    assert everything == final
+    before = everything
+    for share in (0.3, 0.6, 0.9, 1.0):
+        words, firm, _ = shown(share, 0)
+        assert words == before[: len(words)]
+        assert len(words) >= firm
+        before = words
+    later, firm, _ = shown(0, 2 * STEP)
+    assert later == everything[: len(later)]
+    assert len(later) >= firm
+
+
+def test_words_are_shown_as_far_as_hypotheses_agree(phone_folder):
+    """See and sea sound alike: without a language model each has half of the probability."""
+    graph = load_graph(phone_folder)
+    log_probs = spoken("dh ah s iy _")
+
+    def shown(share: float) -> list[str]:
+        config = BeamConfig(partial_share=share, partial_scale=1, partial_seconds=0, lm_weight=0)
+        decoder = BeamDecoder(PHONES, STEP, graph, config)
+        _, state = decoder(log_probs, decoder.initial_state())
+        return [w.text for w in decoder.partial(state)]
+
+    assert shown(0.45)[0] == "the"
+    assert len(shown(0.45)) == 2
+    assert shown(0.55) == ["the"]
+
+
 def test_of_many_words_that_sound_alike_the_likeliest_are_kept(phone_folder, tmp_path):
     rare = "".join(f"a{index} s iy\n" for index in range(9))
     lexicon = rare + (phone_folder / "lexicon.txt").read_text()

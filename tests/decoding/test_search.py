@@ -155,21 +155,10 @@ def spoken(word: str, probability: float = 0.9) -> np.ndarray:
 def test_what_all_hypotheses_share_is_firm(distinct):
     """A word that nothing else can be, then timesteps that anything could be."""
     state = distinct.advance(spoken("abc", 1 - 1e-12), distinct.initial_state())
-    assert distinct.partial(state, 0.9, 25)[1] == 1
+    assert len(distinct.firm(state)) == 1
     vague = distinct.advance(random_log_probs(1, 12, len(TOKENS), sharpness=0.1), state)
-    hits, firm = distinct.partial(vague, 0.9, 25)
-    assert firm == 1
-    assert distinct.graph.word(hits[0].word) == "abc"
-
-
-def test_words_are_shown_when_hypotheses_agree_or_after_a_while(distinct):
-    either = np.logaddexp(spoken("de"), spoken("fa")) - np.float32(math.log(2))
-    state = distinct.advance(np.concatenate([spoken("abc"), either]), distinct.initial_state())
-
-    def shown(share: float, settle: int) -> int:
-        return len(distinct.partial(state, share, settle)[0])
-
-    assert (shown(0.9, 25), shown(0.3, 25), shown(0.9, 2)) == (1, 2, 2)
+    (hit,) = distinct.firm(vague)
+    assert distinct.graph.word(hit.word) == "abc"
 
 
 @given(st.integers(0, 5), st.integers(0, 10**6))
@@ -179,9 +168,9 @@ def test_firm_words_stay(models, which, seed):
     state, firm = search.initial_state(), []
     for frame in log_probs:
         state = search.advance(frame[None], state)
-        hits, count = search.partial(state, 0.9, 25)
-        assert [hit.word for hit in hits][: len(firm)] == firm
-        firm = [hit.word for hit in hits[:count]]
+        shared = [hit.word for hit in search.firm(state)]
+        assert shared[: len(firm)] == firm
+        firm = shared
     for reading in search.readings(state, 50):
         assert [hit.word for hit in reading.hits][: len(firm)] == firm
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr import ModelError
-from streamasr.language import Pieces, Reader, load_reader, save_language_model
+from streamasr.language import Pieces, Reader, load_reader, save_language_model, scoring
 
 words = st.sampled_from(["the", "see", "sea", "cats", "cat's", "a", "tea", "theta"])
 texts = st.lists(st.lists(words, max_size=5), min_size=1, max_size=8)
@@ -53,6 +53,40 @@ def test_scores_do_not_depend_on_what_others_read_before(model, pieces, first, s
     used.score(first, used.initial_state())
     state = fresh.initial_state()
     assert used.score(second, state)[0] == fresh.score(second, state)[0]
+
+
+@given(parts=st.lists(texts, min_size=2, max_size=4), rounded=st.booleans())
+def test_what_was_read_before_of_one_state_changes_no_bit(model, pieces, parts, rounded):
+    """Partials, then the end: what was read is not read again, and is as if it never had been."""
+    reader = Reader(model, pieces, rounded=rounded)
+    state = reader.initial_state()
+    for texts in parts:
+        scores, after = reader.score(texts, state)
+        fresh, alone = reader.score(texts, reader.initial_state())
+        assert scores == fresh
+        for found, expected in zip(after, alone, strict=True):
+            assert torch.equal(found.h, expected.h)
+            assert torch.equal(found.c, expected.c)
+            assert found.last == expected.last
+
+
+def test_nothing_is_kept_of_a_state_that_is_gone(model, pieces):
+    reader = Reader(model, pieces)
+    state = reader.initial_state()
+    reader.score([["the", "sea"]], state)
+    reader.score([["the", "cats"]], state)
+    assert len(reader._trees) == 1
+    del state
+    assert not len(reader._trees)
+
+
+def test_what_is_known_is_not_computed_again(model, pieces, monkeypatch):
+    reader = Reader(model, pieces)
+    state = reader.initial_state()
+    first, _ = reader.score([["the", "sea"], ["the", "cats"]], state)
+    monkeypatch.setattr(scoring, "linear", None)
+    again, _ = reader.score([["the", "cats"], ["the"]], state)
+    assert again == [first[1], first[1][:1]]
 
 
 @given(before=st.lists(words, max_size=4), after=st.lists(words, min_size=1, max_size=4))

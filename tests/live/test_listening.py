@@ -13,11 +13,11 @@ import torch
 from streamasr import AudioError
 from streamasr.audio.live import Block, BlockQueue, blocks_of
 from streamasr.decoding import GreedyDecoder
+from streamasr.decoding.segments import HOLD_SECONDS
 from streamasr.events import event_schema
-from streamasr.listening import HOLD_SECONDS, Listener, Listening
+from streamasr.listening import Listener, Listening
 from streamasr.model import Tokens
 from streamasr.samples import rechunk
-from streamasr.vad import WINDOW_SAMPLES, VoiceDetector
 
 from ..conftest import relative_error
 
@@ -98,14 +98,16 @@ def test_a_segment_equals_a_fresh_stream(tiny, speech):
     origins = []
     for chunk in torch.tensor(audio).split(1280):
         _, state = listening.advance(chunk, state)
-        origins.append(state.origin)
+        origins.append(state.segmenter.origin)
     assert len(set(origins)) >= 2
     fresh = tiny.stream()
-    fresh.accept(audio[state.origin :])
-    assert relative_error(state.stream.lstm.C, fresh.state.lstm.C) <= 1e-5
-    assert torch.equal(state.stream.frontend.tail, fresh.state.frontend.tail)
-    assert listening.recognizer.partial(state.stream)[0].text == fresh.partial().words[-1].text
-    assert state.stream.samples == fresh.state.samples
+    fresh.accept(audio[state.segmenter.origin :])
+    expected = fresh.state.acoustic
+    assert relative_error(state.acoustic.lstm.C, expected.lstm.C) <= 1e-5
+    assert torch.equal(state.acoustic.frontend.tail, expected.frontend.tail)
+    partial = tiny.words.partial(state.decoding.decoder)
+    assert partial[0].text == fresh.partial().words[-1].text
+    assert state.acoustic.samples == expected.samples
 
 
 def test_a_segment_may_begin_with_the_last_token_of_the_one_before():
@@ -201,42 +203,6 @@ def test_unusable_blocks_are_refused_and_change_nothing(tiny, block):
     assert listener.state is before
 
 
-def test_the_voice_detector_hears_speech_and_not_its_chunks(speech):
-    detector = VoiceDetector()
-    samples = torch.tensor(np.concatenate([SILENCE, speech]))
-    whole, _ = detector(samples, detector.initial_state())
-    state, parts = detector.initial_state(), []
-    for piece in samples.split(333):
-        found, state = detector(piece, state)
-        parts += found
-    assert parts == pytest.approx(whole, abs=1e-5)
-    silent = len(SILENCE) // WINDOW_SAMPLES
-    assert max(whole[:silent]) < 0.3
-    assert sum(p > 0.5 for p in whole[silent:]) > 0.7 * len(whole[silent:])
-
-
-def test_the_voice_detector_hears_many_as_it_hears_each(speech):
-    detector = VoiceDetector()
-    samples = torch.tensor(np.concatenate([SILENCE, speech]))
-    rows = [samples[n * 7919 :] for n in range(5)]
-    alone = [detector(row, detector.initial_state())[0] for row in rows]
-    states = [detector.initial_state() for _ in rows]
-    together: list[list[float]] = [[] for _ in rows]
-    for turn in range(40):
-        # Pieces of all lengths, some empty, some too short for a window.
-        pieces = [row[turn * 1280 : turn * 1280 + 1280] for row in rows]
-        parts = [piece.split(100 + (n + turn) % 3 * 600) for n, piece in enumerate(pieces)]
-        for step in range(max(map(len, parts))):
-            now = [part[step] if step < len(part) else torch.zeros(0) for part in parts]
-            found = detector.many(now, states)
-            states = [state for _, state in found]
-            for row, (answers, _) in zip(together, found, strict=True):
-                row.extend(answers)
-    for row, whole in zip(together, alone, strict=True):
-        assert len(row) == 40 * 1280 // WINDOW_SAMPLES
-        assert row == pytest.approx(whole[: len(row)], abs=1e-5)
-
-
 def test_partials_only_show_words_that_have_stood_for_a_while(recognizer, speech):
     """Against the decoder's own hypotheses, which come and go."""
     listening = Listening(recognizer)
@@ -245,7 +211,7 @@ def test_partials_only_show_words_that_have_stood_for_a_while(recognizer, speech
     shown = 0
     for chunk in torch.tensor(np.concatenate([SILENCE, speech])).split(1280):
         _, state = listening.advance(chunk, state)
-        words = [*state.words, *recognizer.partial(state.stream)]
+        words = [*state.decoding.words, *recognizer.words.partial(state.decoding.decoder)]
         history.append([word.text for word in words])
         events, state = listening.partial(state)
         for event in events:
@@ -253,7 +219,7 @@ def test_partials_only_show_words_that_have_stood_for_a_while(recognizer, speech
             # As they stand now, so they stood in the updates before, one every 80 ms.
             updates = history[-1 - round(HOLD_SECONDS / 0.08) :]
             stood = all(guess[: len(texts)] == texts for guess in updates)
-            assert stood or len(texts) == len(state.words)  # final for the decoder
+            assert stood or len(texts) == len(state.decoding.words)  # final for the decoder
             shown += 1
     assert shown > 5
 

@@ -85,7 +85,7 @@ def test_when_a_search_fails_its_caller_is_told_and_the_others_go_on(
         victims = [*server.server.scheduler._sources.values()]
         with talking(server, "/v1/stream", speech) as bystander:
             for victim in victims:
-                monkeypatch.setattr(victim._session, "take", fail)
+                monkeypatch.setattr(victim._session, "decode", fail)
             for caller in (own, vosk, bystander):
                 caller.send((speech[48_000:] * 32767).astype("<i2").tobytes())
             answer, code = last_words(own)

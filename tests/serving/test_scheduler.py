@@ -20,7 +20,7 @@ from streamasr.listening import Listener
 from streamasr.model import Tokens
 from streamasr.serving.metrics import Metrics
 from streamasr.serving.scheduler import Failed, Full, Scheduler, Source
-from streamasr.serving.sessions import Heard, Told
+from streamasr.serving.sessions import Heard
 
 from ..conftest import save_tiny, write_graph
 from ..decoding.models import arpa_of
@@ -147,24 +147,23 @@ def test_streams_are_decoded_side_by_side_and_each_in_order(tiny, speech, monkey
         callers = [Caller(scheduler) for _ in range(2)]
         heard: list[list[torch.Tensor]] = [[], []]
 
-        def recorded(number: int, take: Callable[[Heard], Told]) -> Callable[[Heard], Told]:
+        def recorded(number: int, decode: Callable[[Heard], list]) -> Callable[[Heard], list]:
             alone = threading.Lock()
 
-            def decode(piece: Heard) -> Told:
+            def locked(chunk: Heard) -> list:
                 assert alone.acquire(blocking=False), "two chunks of one stream at a time"
                 try:
                     meeting.wait(10)
-                    if piece.kind == "new":
-                        heard[number].append(piece.samples)
-                    return take(piece)
+                    heard[number] += [part.samples for part, _ in chunk if not part.ended]
+                    return decode(chunk)
                 finally:
                     alone.release()
 
-            return decode
+            return locked
 
         for number, caller in enumerate(callers):
             session = caller.source._session
-            monkeypatch.setattr(session, "take", recorded(number, session.take))
+            monkeypatch.setattr(session, "decode", recorded(number, session.decode))
         # Put together, so that both are cut into the same chunks.
         with scheduler.changed:
             for caller in callers:
@@ -193,7 +192,7 @@ def test_a_stream_that_fails_takes_no_other_along(tiny, speech, monkeypatch, cap
         while victim.source.busy or victim.source.waiting_samples >= scheduler.chunk_samples:
             time.sleep(0.01)
         target, name = (
-            (victim.source._session, "take") if where == "decoding" else (victim.source, "tell")
+            (victim.source._session, "decode") if where == "decoding" else (victim.source, "tell")
         )
         monkeypatch.setattr(target, name, fail)
         for caller in (victim, *others):
@@ -221,13 +220,13 @@ def test_closing_waits_for_what_is_being_decoded_and_begins_nothing_more(tiny, s
         decoded = []
         for caller in callers:
 
-            def wait(_heard: Heard, caller: Caller = caller) -> Told:
+            def wait(_heard: Heard, caller: Caller = caller) -> list[Event]:
                 begun.set()
                 assert go_on.wait(10)
                 decoded.append(caller)
-                return Told([])
+                return []
 
-            monkeypatch.setattr(caller.source._session, "take", wait)
+            monkeypatch.setattr(caller.source._session, "decode", wait)
         # Put together, so that one pass hears all three.
         with scheduler.changed:
             for caller in callers:
@@ -255,6 +254,7 @@ def test_what_decodes_is_compiled_before_the_first_caller(tmp_path):
 import sys, torch
 from persistent_lstm import _cpu_kernels
 from streamasr import Recognizer
+from streamasr.acoustic import AcousticOutput
 from streamasr.decoding import kernel
 from streamasr.serving.metrics import Metrics
 from streamasr.serving.scheduler import Scheduler
@@ -267,17 +267,18 @@ recognizer = Recognizer.from_pretrained(sys.argv[1], decoder="beam", hotwords=sy
 assert not any(compiled().values())
 Scheduler(recognizer, Metrics()).close()
 ready = compiled()
-assert all(ready[name] for name in ("advance", "compact", "summarise", "lm_score")), ready
+assert all(ready[name] for name in ("advance", "compact", "descendants", "lm_score")), ready
 assert all(ready[name] for name in ("run_layers", "linear")), ready
-state = recognizer.initial_state()
+state = recognizer.words.initial_state()
 shown = []
 for chunk in torch.randn(70, recognizer.config.model.output_size).log_softmax(1).split(7):
-    _, state = recognizer.decode(chunk, state)
-    shown += recognizer.partial(state)
-words, _ = recognizer.close(state)
+    _, state = recognizer.words(AcousticOutput(chunk), state)
+    shown += recognizer.words.partial(state)
+words, _ = recognizer.words.finish(state)
 assert shown and words
 heard = [torch.randn(5000), torch.randn(16000), torch.randn(9000)]
-recognizer.log_probs_of(heard, [recognizer.initial_state() for _ in heard])
+acoustic = recognizer.acoustic
+acoustic.many(heard, [acoustic.initial_state() for _ in heard])
 assert compiled() == ready
 """
     for hotwords in ((), ("tia",)):

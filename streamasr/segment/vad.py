@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .errors import ModelError
+from ..errors import ModelError
 
 __all__ = ["WINDOW_SAMPLES", "VoiceDetector", "VoiceState"]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamasr.endpoint import EndpointConfig, Endpointer
 from streamasr.errors import ConfigError
+from streamasr.segment import EndpointConfig, Endpointer
 
 STEP = 0.04
 SECOND = 25  # timesteps

@@ -2,7 +2,7 @@
 
 Rules on trailing silence, as in Kaldi's and sherpa-onnx's endpointing: a segment ends some time
 after its speech, sooner when it has grown long, and a stretch without any speech ends by itself.
-Whether someone speaks is for a voice detector to say (``streamasr.vad``): in noise it is right far
+Whether someone speaks is for a voice detector to say (``vad.py``): in noise it is right far
 more often than the acoustic model's blanks (docs/RESULTS.md).
 """
 
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from .validated import Settings
+from ..validated import Settings
 
 __all__ = ["Endpoint", "EndpointConfig", "EndpointState", "Endpointer"]
 

@@ -1,0 +1,7 @@
+"""From samples to posteriors: the acoustic model, advanced chunk by chunk, many streams at once."""
+
+from .batch import Batch, Ended
+from .rows import AcousticOutput
+from .stage import AcousticStage, AcousticState
+
+__all__ = ["AcousticOutput", "AcousticStage", "AcousticState", "Batch", "Ended"]
