@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, Self
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from ..batch.inputs import Input, expand
-from ..batch.job import Job, by_size, settings_hash
-from ..batch.journal import Journal
 from ..cores import cores
 from ..errors import OutputError
-from ..writers import WRITERS
+from ..events.writers import WRITERS
+from ..jobs.inputs import Input, expand
+from ..jobs.job import Job, by_size, settings_hash
+from ..jobs.journal import Journal
 from . import console
 from .loading import asked_for, made_by
 
 if TYPE_CHECKING:
-    from ..batch.pool import Pool
-    from ..batch.tasks import Advance, Outcome, Settings, Task
+    from ..jobs.pool import Pool
+    from ..jobs.tasks import Advance, Outcome, Settings, Task
     from ..options import RecognizerOptions
     from ..transcript import Transcript
 
@@ -141,7 +141,7 @@ def _tell(request: Request, outcome: Outcome) -> None:
 
 
 def _task(number: int, item: Input) -> Task:
-    from ..batch.tasks import Task
+    from ..jobs.tasks import Task
 
     return Task(number, item.path)
 
@@ -156,7 +156,7 @@ def _outcomes(
     try:
         about = pool.open()
         if about.degraded:
-            from ..recognizer import degraded_message
+            from ..api import degraded_message
 
             console.warning(degraded_message(about.degraded))
         for hotword, reason in about.unusable_hotwords:
@@ -171,8 +171,8 @@ def _outcomes(
 
 
 def _pool(request: Request, tasks: Sequence[Task]) -> Pool[Any]:
-    from ..batch.local import LocalPool, OwnPool
-    from ..batch.tasks import Settings
+    from ..jobs.local import LocalPool, OwnPool
+    from ..jobs.tasks import Settings
 
     settings = Settings(request.options, request.track)
     if request.engine == "ray":
@@ -186,7 +186,7 @@ def _pool(request: Request, tasks: Sequence[Task]) -> Pool[Any]:
 
 
 def _ray_pool(settings: Settings, workers: int | None) -> Pool[Any]:
-    from ..batch.on_ray import RayPool
+    from ..jobs.on_ray import RayPool
 
     return RayPool(settings, workers)
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..fingerprint import fingerprint
+from ..hotwords import read_hotwords
 from ..options import DecoderName, RecognizerOptions
 from ..pretrained import PRETRAINED
 from . import console
 from .options import Backend, Decoder
 
 if TYPE_CHECKING:
-    from ..decoding import Hotword
-    from ..recognizer import Recognizer
+    from ..api import Recognizer
 
 __all__ = ["asked_for", "load_recognizer", "made_by", "recognizer_options"]
 
@@ -28,17 +28,11 @@ def recognizer_options(
     nbest: int = 1,
 ) -> RecognizerOptions:
     """Return what the options of a command describe; reads the file of hotwords, if any."""
-    phrases: tuple[Hotword, ...] = ()
-    if hotwords:
-        # Imports torch, which takes seconds.
-        from ..decoding import read_hotwords
-
-        phrases = tuple(read_hotwords(hotwords))
     return RecognizerOptions(
         model=None if model is None else str(model),
         backend=backend.value,
         decoder=decoder.value,
-        hotwords=phrases,
+        hotwords=tuple(read_hotwords(hotwords)) if hotwords else (),
         nbest=nbest,
     )
 
@@ -59,7 +53,7 @@ def load_recognizer(
     """
     import torch
 
-    from ..recognizer import Recognizer, degraded_message
+    from ..api import Recognizer, degraded_message
 
     torch.set_num_threads(threads)
     recognizer = Recognizer.from_options(options)

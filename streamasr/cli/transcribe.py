@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from ..batch.inputs import is_collection
 from ..errors import OutputError, StreamasrError, unexpected
+from ..events.writers import WRITERS, write_transcript
+from ..jobs.inputs import is_collection
 from ..paths import unusable
 from ..transcript import Transcript, Word
-from ..writers import WRITERS, write_transcript
 from . import console
 from .batch import Request, run_batch
 from .checks import check_recognizer
@@ -40,10 +40,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.progress import Progress
 
+    from ..api import Recognizer, Stream
     from ..audio import AudioFile
     from ..audio.level import Level
-    from ..recognizer import Recognizer
-    from ..stream import Stream
     from ..timings import Timings
 
 __all__ = ["transcribe"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from streamasr.batch.journal import JOURNAL
+from streamasr.jobs.journal import JOURNAL
 
 from ..conftest import REPOSITORY
 
