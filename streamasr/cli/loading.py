@@ -6,17 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..fingerprint import fingerprint
 from ..hotwords import read_hotwords
-from ..options import DecoderName, RecognizerOptions
-from ..pretrained import PRETRAINED
+from ..options import RecognizerOptions
 from . import console
 from .options import Backend, Decoder
 
 if TYPE_CHECKING:
     from ..api import Recognizer
 
-__all__ = ["asked_for", "load_recognizer", "made_by", "recognizer_options"]
+__all__ = ["load_recognizer", "recognizer_options"]
 
 
 def recognizer_options(
@@ -62,27 +60,3 @@ def load_recognizer(
     for hotword, reason in recognizer.unusable_hotwords:
         note(f"hotword {hotword.text!r} cannot be used: {reason}")
     return recognizer
-
-
-def made_by(
-    options: RecognizerOptions, decoder: DecoderName, model_hash: str, *, track: str | None = None
-) -> dict[str, object]:
-    """Return what a transcript says of how it was made: ``decoder`` is what decoded it."""
-    return {**asked_for(options, model_hash, track=track), "decoder": decoder}
-
-
-def asked_for(
-    options: RecognizerOptions, model_hash: str | None = None, *, track: str | None = None
-) -> dict[str, object]:
-    """Return what decides a transcript, as far as it is known before a model is loaded.
-
-    ``model_hash`` is computed unless it is known already; raises ModelError without the model.
-    """
-    folder = PRETRAINED if options.model is None else Path(options.model)
-    return {
-        **({} if track is None else {"track": track}),
-        "model": folder.name,
-        "model_hash": model_hash or fingerprint(folder),
-        "decoder": options.decoder,
-        "nbest": options.nbest,
-    }

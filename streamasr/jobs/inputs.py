@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ConfigError, StreamasrError
-from ..paths import is_address, one_line, unusable
+from ..paths import STDIN, is_address, one_line, unusable
 
 __all__ = ["EXTENSIONS", "Input", "expand", "is_collection"]
 
@@ -64,21 +64,28 @@ def expand(
     names: Sequence[str],
     report: Callable[[str], None],
     note: Callable[[str], None] = lambda _: None,
+    *,
+    in_folder: bool = True,
 ) -> list[Input]:
-    """Return the recordings that ``names`` mean, each once, in order.
+    """Return the recordings that ``names`` mean, in order, each once; for stdout as often as named.
 
     Folders are searched to the bottom, links to folders and hidden files left alone. Transcripts of
     a folder's recordings mirror it; so do those of a pattern below its last plain folder, and of a
     manifest. What is not there or cannot be read is told to ``report``, a line each, and what a
     folder has besides recordings to ``note``.
 
-    Raises StreamasrError where two recordings would share a transcript.
+    Raises StreamasrError where two recordings would share a transcript ``in_folder``.
     """
-    found: dict[str, Input] = {}
+    found: list[Input] = []
+    known: set[str] = set()
     for name in names:
         for item in _expand_one(name, report, note):
-            found.setdefault(item.path, item)
-    return _apart(list(found.values()))
+            if item.named and (problem := unusable(item.path)):
+                report(problem)
+            elif item.path not in known or (item.named and not in_folder):
+                known.add(item.path)
+                found.append(item)
+    return _apart(found) if in_folder else found
 
 
 def _expand_one(
@@ -103,10 +110,8 @@ def _expand_one(
             yield _below(os.fspath(match), base)
     elif name.endswith(MANIFEST) and os.path.isfile(name):  # noqa: PTH113
         yield from _in_manifest(path, report)
-    elif problem := unusable(name):
-        report(problem)
     else:
-        yield Input(name, Path(_stem(path)), named=True)
+        yield Input(name, Path("stdin" if name == STDIN else _stem(path)), named=True)
 
 
 def _in_folder(

@@ -13,6 +13,7 @@ from pathlib import Path
 from .. import __version__
 from ..errors import OutputError, unexpected
 from ..events.writers import TEMPORARY, TranscriptWriter, write_transcript
+from ..paths import STDIN
 from ..transcript import Transcript
 from .inputs import Input
 from .journal import Entry, Journal
@@ -32,8 +33,9 @@ class Planned:
 class Job:
     """Inputs, the folder that their transcripts go to, and its journal.
 
-    ``todo`` is what is missing, changed or, with ``retry_failed``, failed before; ``done`` counts
-    what needs nothing, ``failed_before`` what failed and is left alone.
+    ``todo`` is what is missing, changed or, with ``retry_failed``, failed before, and stdin, which
+    nobody remembers; ``done`` counts what needs nothing, ``failed_before`` what failed and is left
+    alone.
 
     Raises OutputError where nothing can be written.
     """
@@ -55,8 +57,11 @@ class Job:
         self.failed_before: list[Entry] = []
         self.done = 0
         self._prepared: set[Path] = set()
-        for item in inputs:
+        for item in dict.fromkeys(inputs):
             planned = self._plan(item, settings)
+            if item.path == STDIN:
+                self.todo.append(planned)
+                continue
             known = journal.find(planned.entry.source, planned.entry.output)
             same = known is not None and known.same_work(planned.entry)
             if known and same and known.problem is not None and not retry_failed:
@@ -105,7 +110,8 @@ class Job:
                 return str(error)
             except ValueError as error:
                 problem = unexpected(path, error)
-        if problem is None or _can_be_read(planned.input.path):
+        lasting = problem is None or _can_be_read(planned.input.path)
+        if lasting and planned.input.path != STDIN:
             self._journal.record(replace(planned.entry, seconds=seconds, problem=problem))
         return problem
 

@@ -91,6 +91,10 @@ class Journal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other runs have the folder."""
         self._database.close()
 
     def find(self, source: str, output: str) -> Entry | None:

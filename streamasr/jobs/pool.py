@@ -80,6 +80,9 @@ class Pool(ABC, Generic[H]):
     def stop(self, handles: Sequence[H]) -> None:
         """End the workers at once."""
 
+    def interrupted(self) -> None:
+        """Return nothing: what workers have in hand is done again by the next run."""
+
     def close(self) -> None:
         """End all workers."""
         self.stop([hand.handle for hand in self._hands])

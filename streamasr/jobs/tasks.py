@@ -10,6 +10,7 @@ from ..options import DecoderName, RecognizerOptions
 from ..transcript import Transcript
 
 if TYPE_CHECKING:
+    from ..api import Recognizer
     from ..audio.level import Level
 
 __all__ = ["ROWS", "About", "Advance", "Outcome", "Settings", "Task"]
@@ -88,3 +89,15 @@ class About:
     decoder: str
     unusable_hotwords: tuple[tuple[Hotword, str], ...]
     degraded: str | None = None
+
+    @classmethod
+    def of(cls, recognizer: Recognizer) -> About:
+        """Return what a loaded recognizer is."""
+        return cls(
+            recognizer.fingerprint,
+            recognizer.decoder,
+            f"{recognizer.backend} ({recognizer.backend_reason})",
+            f"{recognizer.decoder} ({recognizer.decoder_reason})",
+            tuple(recognizer.unusable_hotwords),
+            recognizer.decoder_reason if recognizer.degraded else None,
+        )

@@ -108,15 +108,7 @@ class Worker:
     @property
     def about(self) -> About:
         """What this worker works with."""
-        recognizer = self._recognizer
-        return About(
-            recognizer.fingerprint,
-            recognizer.decoder,
-            f"{recognizer.backend} ({recognizer.backend_reason})",
-            f"{recognizer.decoder} ({recognizer.decoder_reason})",
-            tuple(recognizer.unusable_hotwords),
-            recognizer.decoder_reason if recognizer.degraded else None,
-        )
+        return About.of(self._recognizer)
 
     @property
     def busy(self) -> bool:

@@ -249,7 +249,7 @@ def test_many_to_stdout_come_in_the_order_given(tiny, transcribe, scatter, tmp_p
 
 
 def test_a_terminal_less_log_gets_a_line_now_and_then(transcribe, scatter, tmp_path, monkeypatch):
-    monkeypatch.setattr("streamasr.cli.batch._LOG_SECONDS", 0.0)
+    monkeypatch.setattr("streamasr.cli.progress._LOG_SECONDS", 0.0)
     scatter(tmp_path / "in", 5)
     done = transcribe("-o", tmp_path / "out", tmp_path / "in")
     assert "of 5 files, 0.00 h, RTFx" in done.err
