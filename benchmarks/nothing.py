@@ -57,7 +57,7 @@ def made(number: int, rng: np.random.Generator) -> tuple[str, Samples]:
 
 def words_heard(recognizer: Recognizer, samples: Samples) -> list[str]:
     """Return what is heard in ``samples``."""
-    stream = recognizer.stream()
+    stream = recognizer.stream(partials=False)
     for chunk in rechunk([samples], recognizer.chunk_samples(320)):
         stream.accept(chunk)
     return [word.text for word in stream.finish().words]

@@ -45,7 +45,7 @@ def load(utterances: Sequence[Utterance]) -> list[Samples]:
 
 def transcribe(recognizer: Recognizer, samples: Samples, chunk_ms: int) -> Transcript:
     """Stream ``samples`` through a new listener."""
-    stream = recognizer.stream()
+    stream = recognizer.stream(partials=False)
     size = recognizer.chunk_samples(chunk_ms) if chunk_ms else max(1, len(samples))
     for chunk in rechunk([samples], size):
         stream.accept(chunk)

@@ -78,7 +78,13 @@ class Recognizer:
         self.fingerprint = bundle.fingerprint
         self.acoustic = AcousticStage(bundle, usable_device(options.device), options.backend)
         self.backend, self.backend_reason = self.acoustic.backend, self.acoustic.backend_reason
-        chosen = choose_decoder(bundle, options.decoder, options.hotwords, options.nbest)
+        chosen = choose_decoder(
+            bundle,
+            options.decoder,
+            options.hotwords,
+            options.nbest,
+            self.acoustic.second_pass if bundle.model.second is not None else None,
+        )
         self.decoder, self.decoder_reason = chosen.name, chosen.reason
         # Whether decoding is worse than the model allows, and nobody asked for that.
         asked_for = options.decoder != "auto"
@@ -140,13 +146,17 @@ class Recognizer:
     def __reduce__(self) -> tuple[Callable[[RecognizerOptions], Recognizer], tuple[Any, ...]]:
         return Recognizer.from_options, (self.options,)
 
-    def initial_state(self, hotwords: Iterable[Hotword | str] = ()) -> StreamState:
+    def initial_state(
+        self, hotwords: Iterable[Hotword | str] = (), *, partials: bool = True
+    ) -> StreamState:
         """Return the state of a listener who has heard nothing.
 
         ``hotwords`` are the listener's own, in place of the recognizer's. Raises ConfigError for
-        those that cannot be used, and where the decoder is not the beam search.
+        those that cannot be used, and where the decoder is not the beam search. Without
+        ``partials`` words are found for less; asked for nevertheless, they take long.
         """
-        return StreamState(self.acoustic.initial_state(), self.words.initial_state(hotwords))
+        decoder = self.words.initial_state(hotwords, partials=partials)
+        return StreamState(self.acoustic.initial_state(), decoder)
 
     def stream(
         self,
@@ -154,13 +164,15 @@ class Recognizer:
         *,
         state: StreamState | None = None,
         hotwords: Iterable[Hotword | str] = (),
+        partials: bool = True,
     ) -> Stream:
         """Return a new listener, or one that goes on from the ``state`` of another.
 
-        ``hotwords`` are a new listener's own, see ``initial_state``.
+        ``hotwords`` are a new listener's own, and whether ``partials`` will be asked for; see
+        ``initial_state``.
         """
-        if state is None and hotwords:
-            state = self.initial_state(hotwords)
+        if state is None:
+            state = self.initial_state(hotwords, partials=partials)
         return Stream(self, timings, state=state)
 
     def transcribe(
@@ -189,7 +201,7 @@ class Recognizer:
                 such chunk.
         """
         size = self.chunk_samples(chunk_ms)
-        stream = self.stream(timings)
+        stream = self.stream(timings, partials=False)
         with blocks_of(source, sample_rate, track) as blocks:
             for chunk in rechunk(blocks, size):
                 stream.accept(chunk)

@@ -221,7 +221,7 @@ def speech_end(audio: NDArray[np.float32]) -> float:
 
 
 def _word_ends(recognizer: Recognizer, audio: NDArray[np.float32]) -> list[tuple[str, float]]:
-    stream = recognizer.stream()
+    stream = recognizer.stream(partials=False)
     stream.accept(audio)
     return [(word.text, word.end) for word in stream.finish().words]
 

@@ -115,6 +115,18 @@ class AcousticStage:
             )
         ]
 
+    @torch.inference_mode()
+    def second_pass(self, encoded: Tensor) -> Tensor:
+        """Map ``encoded (T, H)`` of a whole segment to ``log_probs (T, P)`` of phones, on the CPU.
+
+        For a model that has a second pass.
+        """
+        second = self._model.second
+        if second is None:
+            raise ModelError("the model has no second pass")
+        log_probs: Tensor = second(encoded[:, None])[:, 0].cpu()
+        return log_probs
+
 
 def usable_device(name: str | None) -> torch.device:
     """Return the device of this name, or the best there is; raises ConfigError."""

@@ -4,18 +4,23 @@ The search runs over segments: one ends where the model has heard nothing but bl
 and its words become final. Where it ends depends on the posteriors alone, never on how they were
 cut into chunks, and memory is bounded by its longest length. Of a segment's best readings a
 recurrent language model, if the model folder has one, chooses; it remembers the segments before.
+
+Where the acoustic model has a second pass, a segment that has ended is searched again, in
+posteriors that know all of it (the cascade of Narayanan et al. 2020, arXiv:2010.14606).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nlargest
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from torch import Tensor
@@ -38,6 +43,7 @@ __all__ = [
     "BeamMissing",
     "BeamState",
     "Candidate",
+    "SecondPass",
     "Weights",
     "check_beam",
     "has_beam",
@@ -65,6 +71,10 @@ class BeamConfig(Settings):
     reading_lm_weight: float | None = Field(None, ge=0, description="then in lm_weight's place")
     reading_word_score: float | None = Field(None, description="then in word_score's place")
     pause_seconds: float = Field(0.6, gt=0, description="of blanks that end a segment")
+    second_share: float = Field(0.5, gt=0, le=1, description="of the second pass in posteriors")
+    firm_confidence: float = Field(
+        0.9, ge=0, le=1, description="of words that a second pass shall not change"
+    )
     longest_seconds: float = Field(20.0, gt=0, description="of a segment")
     blank_posterior: float = Field(0.5, gt=0, lt=1, description="above it nothing was said")
     confidence_slope: float = Field(1.0, gt=0, description="of log-odds, see confidence()")
@@ -139,7 +149,9 @@ class BeamState:
     ``before`` counts the timesteps before the segment, ``steps`` its own, ``blanks`` those that
     were quiet at its end; ``spoken`` says whether any was not. ``alternatives`` are the best
     readings of all segments before, ``read`` what the recurrent language model remembers of them,
-    ``search`` the hypotheses of the segment, and ``bias`` the stream's hotwords.
+    ``search`` the hypotheses of the segment, and ``bias`` the stream's hotwords. For a second pass,
+    ``log_probs (T, V)`` and ``encoded (T, H)`` are the segment's, chunk by chunk; with ``lazy``,
+    only that pass searches.
     """
 
     search: SearchState
@@ -150,13 +162,20 @@ class BeamState:
     alternatives: tuple[Alternative, ...] = (Alternative("", 0.0),)
     read: ReadState | None = None
     bias: Bias | None = None
+    log_probs: tuple[NDArray[np.float32], ...] = ()
+    encoded: tuple[Tensor, ...] = ()
+    lazy: bool = False
+
+
+SecondPass = Callable[[Tensor], Tensor]
+"""Maps ``encoded (T, H)`` of a whole segment to ``log_probs (T, V)`` that know what follows."""
 
 
 class BeamDecoder:
     """Log-posteriors to words, chunk by chunk; any chunking gives the same words.
 
     Immutable: threads share one. ``unusable_hotwords`` are those that have no effect, each with
-    the reason.
+    the reason. ``second`` is run over each segment as it ends, where ``encoded`` is given.
     """
 
     def __init__(
@@ -171,7 +190,9 @@ class BeamDecoder:
         nbest: int = 1,
         reader: Reader | None = None,
         units: NDArray[np.int32] | None = None,
+        second: SecondPass | None = None,
     ) -> None:
+        self._second = second
         self._tokens = tokens
         self._step_seconds = step_seconds
         self._graph = graph
@@ -200,16 +221,25 @@ class BeamDecoder:
             return None, []
         return build_bias(hotwords, self._graph, self._tokens, self._rules)
 
-    def initial_state(self, bias: Bias | None = None) -> BeamState:
-        """Return the state before the first timestep, with the stream's own hotwords if given."""
+    def initial_state(self, bias: Bias | None = None, *, partials: bool = True) -> BeamState:
+        """Return the state before the first timestep, with the stream's own hotwords if given.
+
+        Without ``partials``, which then take long, a segment is searched once, as it ends.
+        """
         return BeamState(
             self._search.initial_state(),
             read=self._reader.initial_state() if self._reader else None,
             bias=bias or self._bias,
+            lazy=not partials and self._second is not None,
         )
 
-    def __call__(self, log_probs: Tensor, state: BeamState) -> tuple[list[Word], BeamState]:
-        """Take ``log_probs (T, V)``; return the words of the segments that ended."""
+    def __call__(
+        self, log_probs: Tensor, state: BeamState, encoded: Tensor | None = None
+    ) -> tuple[list[Word], BeamState]:
+        """Take ``log_probs (T, V)``; return the words of the segments that ended.
+
+        ``encoded (T, H)`` is what a second pass reads; without it there is none.
+        """
         words: list[Word] = []
         silent = (
             log_probs[:, self._tokens.blank] > math.log(self._config.blank_posterior)
@@ -220,11 +250,11 @@ class BeamDecoder:
             state = replace(state, blanks=blanks, spoken=state.spoken or not quiet)
             length = state.steps + step + 1 - start
             if (state.spoken and blanks >= self._pause) or length >= self._longest:
-                state = self._hear(log_probs[start : step + 1], state)
+                state = self._hear(log_probs, encoded, slice(start, step + 1), state)
                 ended, state = self.finish(state)
                 words += ended
                 start = step + 1
-        return words, self._hear(log_probs[start:], state)
+        return words, self._hear(log_probs, encoded, slice(start, None), state)
 
     def partial(self, state: BeamState) -> list[Word]:
         """Return the segment's words that are likely to stay, chosen as if it ended here.
@@ -234,16 +264,21 @@ class BeamDecoder:
         """
         if not state.spoken:
             return []
+        state = self._searched(state)
         words, firm = self._words(self._shown(state), state), self._firm(state)
         sure = are_sure(_confidences(words), self._config.least_partial_confidence)
         return words if sure and len(words) > len(firm) else firm
 
     def firm(self, state: BeamState) -> int:
         """Return how many of the first words of ``partial`` can no longer change."""
-        return len(self._firm(state)) if state.spoken else 0
+        return len(self._firm(self._searched(state))) if state.spoken else 0
 
     def _firm(self, state: BeamState) -> list[Word]:
+        """Return the words that all hypotheses share, and that a second pass will not change."""
         words = self._words(self._search.firm(state.search), state)
+        if state.encoded:
+            least = self._config.firm_confidence
+            words = list(takewhile(lambda word: word.confidence >= least, words))
         # A segment of unsure words is dropped as a whole, firm ones included.
         return words if are_sure(_confidences(words), self._config.least_confidence) else []
 
@@ -270,13 +305,7 @@ class BeamDecoder:
         """End the segment: return its words, and the state after them."""
         words = []
         if state.spoken:
-            search = state.search
-            if self._tokens.space is not None:
-                # A word ends with a space, which nobody says at the end: give it away.
-                end = np.full((1, len(self._tokens)), NEVER, np.float32)
-                end[0, [self._tokens.blank, self._tokens.space]] = math.log(0.5)
-                search = self._search.advance(end, search, state.bias)
-            candidates = self.candidates(search, state)
+            candidates = self._reconsidered(state)
             words = self._words(candidates[0].hits, state) if candidates else []
             if are_sure(_confidences(words), self._config.least_confidence):
                 state = self._remember(candidates, state)
@@ -288,7 +317,34 @@ class BeamDecoder:
             alternatives=state.alternatives,
             read=state.read,
             bias=state.bias,
+            lazy=state.lazy,
         )
+
+    def _reconsidered(self, state: BeamState) -> list[Candidate]:
+        """Return the hypotheses for a segment that has ended, after a second pass if there is one.
+
+        Words that were firm stay: where no hypothesis has them, the first pass' are taken.
+        """
+        if self._second is None or not state.encoded:
+            return self.candidates(self._closed(state.search, state), state)
+        share, first = self._config.second_share, np.concatenate(state.log_probs)
+        second = self._second(torch.cat(state.encoded)).numpy()
+        mixed = np.logaddexp(second + np.log(share), first + np.log(max(1 - share, 1e-30)))
+        search = self._search.advance(mixed, self._search.initial_state(), state.bias)
+        candidates = self.candidates(self._closed(search, state), state)
+        if state.lazy:
+            return candidates
+        firm = tuple(word.text for word in self._firm(state))
+        kept = [each for each in candidates if each.text[: len(firm)] == firm]
+        return kept or self.candidates(self._closed(state.search, state), state)
+
+    def _closed(self, search: SearchState, state: BeamState) -> SearchState:
+        """Return the search at a segment's end: a word ends with a space, which nobody says."""
+        if self._tokens.space is None:
+            return search
+        end = np.full((1, len(self._tokens)), NEVER, np.float32)
+        end[0, [self._tokens.blank, self._tokens.space]] = math.log(0.5)
+        return self._search.advance(end, search, state.bias)
 
     def candidates(
         self, search: SearchState, state: BeamState, most: int | None = None
@@ -340,11 +396,32 @@ class BeamDecoder:
         ]
         return tuple(nlargest(self._nbest, pairs, key=lambda pair: pair.score)) or before
 
-    def _hear(self, log_probs: Tensor, state: BeamState) -> BeamState:
-        if not len(log_probs):
+    def _hear(
+        self, log_probs: Tensor, encoded: Tensor | None, part: slice, state: BeamState
+    ) -> BeamState:
+        """Take the timesteps of ``part``, which belong to the segment."""
+        own = log_probs[part].numpy()
+        if not len(own):
             return state
-        search = self._search.advance(log_probs.numpy(), state.search, state.bias)
-        return replace(state, steps=state.steps + len(log_probs), search=search)
+        if encoded is not None and self._second is not None:
+            state = replace(
+                state,
+                log_probs=(*state.log_probs, own),
+                encoded=(*state.encoded, encoded[part].clone()),  # not the whole batch
+            )
+        else:
+            state = replace(self._searched(state), lazy=False)
+        if not state.lazy:
+            search = self._search.advance(own, state.search, state.bias)
+            state = replace(state, search=search)
+        return replace(state, steps=state.steps + len(own))
+
+    def _searched(self, state: BeamState) -> BeamState:
+        """Return the state in which the first pass has searched all of the segment."""
+        if not state.lazy or not state.log_probs:
+            return state
+        search = self._search.advance(np.concatenate(state.log_probs), state.search, state.bias)
+        return replace(state, search=search, lazy=False)
 
     def _text(self, word: int, bias: Bias | None) -> str:
         size = len(self._graph.text_ends)
@@ -404,6 +481,7 @@ def load_beam(
     *,
     hotwords: Sequence[Hotword] = (),
     nbest: int = 1,
+    second: SecondPass | None = None,
 ) -> BeamDecoder:
     """Return the beam search of a model folder; raises ModelError if it has none that works."""
     check_beam(folder)
@@ -429,4 +507,5 @@ def load_beam(
         rules=rules,
         nbest=nbest,
         reader=reader,
+        second=second,
     )

@@ -11,7 +11,7 @@ from ..errors import ModelError
 from ..hotwords import Hotword
 from ..options import DecoderName
 from .base import Decoder
-from .beam import BeamMissing, has_beam, load_beam
+from .beam import BeamMissing, SecondPass, has_beam, load_beam
 from .greedy import GreedyDecoder
 
 __all__ = ["Chosen", "choose_decoder"]
@@ -28,11 +28,16 @@ class Chosen:
 
 
 def choose_decoder(
-    bundle: Bundle, name: str, hotwords: Sequence[Hotword] = (), nbest: int = 1
+    bundle: Bundle,
+    name: str,
+    hotwords: Sequence[Hotword] = (),
+    nbest: int = 1,
+    second: SecondPass | None = None,
 ) -> Chosen:
     """Return the decoder of this ``name`` for a model; raises ModelError where it has none.
 
-    ``auto`` is the beam search where the model has what it needs.
+    ``auto`` is the beam search where the model has what it needs. ``second`` is the model's second
+    pass, which the beam search uses.
     """
     if nbest < 1:
         raise ModelError(f"nbest must be at least 1, not {nbest}")
@@ -44,7 +49,12 @@ def choose_decoder(
 
     def beam(reason: str) -> Chosen:
         decoder = load_beam(
-            bundle.folder, bundle.spelling_tokens, step_seconds, hotwords=hotwords, nbest=nbest
+            bundle.folder,
+            bundle.spelling_tokens,
+            step_seconds,
+            hotwords=hotwords,
+            nbest=nbest,
+            second=second,
         )
         return Chosen("beam", reason, decoder, bundle.spelling_part)
 

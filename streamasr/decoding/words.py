@@ -39,13 +39,18 @@ class WordDecoder:
         """The recognizer's hotwords that have no effect, each with the reason."""
         return self._decoder.unusable_hotwords if isinstance(self._decoder, BeamDecoder) else ()
 
-    def initial_state(self, hotwords: Iterable[Hotword | str] = ()) -> DecoderState:
+    def initial_state(
+        self, hotwords: Iterable[Hotword | str] = (), *, partials: bool = True
+    ) -> DecoderState:
         """Return the state before the first timestep.
 
         ``hotwords`` are the stream's own, in place of the recognizer's. Raises ConfigError for
-        those that cannot be used, and where the decoder is not the beam search.
+        those that cannot be used, and where the decoder is not the beam search. Whoever will not
+        ask for ``partials`` gets finals for less.
         """
         own = as_hotwords(hotwords)
+        if not own and isinstance(self._decoder, BeamDecoder):
+            return self._decoder.initial_state(partials=partials)
         if not own:
             state: DecoderState = self._decoder.initial_state()
             return state
@@ -55,19 +60,19 @@ class WordDecoder:
         if unusable:
             hotword, reason = unusable[0]
             raise ConfigError(f"the hotword {hotword.text!r} cannot be used: {reason}")
-        return self._decoder.initial_state(bias)
+        return self._decoder.initial_state(bias, partials=partials)
 
     def renewed(self, state: DecoderState) -> DecoderState:
         """Return the state before the first timestep, with the hotwords of ``state``."""
         if isinstance(self._decoder, BeamDecoder) and isinstance(state, BeamState):
-            return self._decoder.initial_state(state.bias)
+            return self._decoder.initial_state(state.bias, partials=not state.lazy)
         return self.initial_state()
 
     def __call__(
         self, output: AcousticOutput, state: DecoderState
     ) -> tuple[list[Word], DecoderState]:
         """Decode ``output``; return the words that are now final."""
-        words, state = self._decoder(output.log_probs[:, self._part], state)
+        words, state = self._decoder(output.log_probs[:, self._part], state, output.encoded)
         return self._placed(words), state
 
     def finish(self, state: DecoderState) -> tuple[list[Word], DecoderState]:
@@ -94,7 +99,7 @@ class WordDecoder:
 
         ``output`` includes that of the closing silence, which ``duration``, in seconds, does not.
         """
-        words, state = self(output, self.initial_state())
+        words, state = self(output, self.initial_state(partials=False))
         last, state = self.finish(state)
         said = tuple(clipped(word, duration) for word in (*words, *last))
         return Transcript(said, duration, self.alternatives(state))

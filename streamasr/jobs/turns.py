@@ -83,7 +83,7 @@ class _Hearing:
 
     def __init__(self, engine: TurnEngine, recognizer: Recognizer, task: Task) -> None:
         self._engine, self._recognizer, self._task = engine, recognizer, task
-        self._stream = recognizer.stream(engine._timings)
+        self._stream = recognizer.stream(engine._timings, partials=False)
         self._problem: str | None = None
         self._notes: list[str] = []
         self._level: Level | None = None

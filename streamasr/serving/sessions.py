@@ -47,7 +47,7 @@ class RecordingSession:
     def __init__(self, words: WordDecoder, sample_rate: int) -> None:
         self._words = words
         self._rate = sample_rate
-        self._state = words.initial_state()
+        self._state = words.initial_state(partials=False)
         self._finals = 0
 
     def decode(self, heard: Heard) -> list[Event]:

@@ -1,0 +1,132 @@
+"""A segment that has ended is searched again, in posteriors that know all of it."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamasr.decoding import BeamConfig, BeamDecoder, load_beam
+
+from .test_beam import STEP, TOKENS, decode, folder, posteriors  # noqa: F401
+
+texts = st.text("_ icathse", min_size=0, max_size=40)
+
+
+def as_encoded(log_probs: torch.Tensor) -> torch.Tensor:
+    """What the second pass of these tests reads: a size of its own, so that none is mixed up."""
+    return torch.cat([log_probs, torch.zeros(len(log_probs), 3)], dim=1)
+
+
+def answers(encoded: torch.Tensor) -> torch.Tensor:
+    """The second pass of these tests: the posteriors that ``encoded`` carries."""
+    return encoded[:, : len(TOKENS)].contiguous()
+
+
+@pytest.fixture(scope="module")
+def decoder(folder) -> BeamDecoder:  # noqa: F811
+    return load_beam(folder, TOKENS, STEP, second=answers)
+
+
+def run(decoder, first, second, *, partials=True, cuts=()):
+    state, words = decoder.initial_state(partials=partials), []
+    pieces = zip(
+        first.tensor_split(sorted(cuts)), as_encoded(second).tensor_split(sorted(cuts)), strict=True
+    )
+    for log_probs, encoded in pieces:
+        new, state = decoder(log_probs, state, encoded)
+        words += new
+    last, state = decoder.finish(state)
+    return [*words, *last], state
+
+
+@given(
+    text=st.text(" icathse", max_size=40),
+    other=st.text(" icathse", max_size=40),
+    cuts=st.lists(st.integers(0, 50), max_size=5),
+)
+def test_finals_are_those_of_the_mixed_posteriors(decoder, text, other, cuts):
+    """Beside a decoder without a second pass that is given the mean of both posteriors."""
+    size = min(len(text), len(other))
+    first, second = posteriors(text[:size]), posteriors(other[:size])
+    mixed = torch.logaddexp(first, second) - torch.tensor(2.0).log()
+    expected = decode(load_beam_without_second(decoder), mixed)
+    found, _ = run(decoder, first, second, partials=False, cuts=cuts)
+    # Numbers differ by their rounding, which only probabilities can show.
+    assert [(w.text, w.start, w.end) for w in found] == [(w.text, w.start, w.end) for w in expected]
+
+
+def load_beam_without_second(decoder: BeamDecoder) -> BeamDecoder:
+    return BeamDecoder(TOKENS, STEP, decoder._graph, decoder._config)
+
+
+@given(
+    text=texts,
+    other=texts,
+    cuts=st.lists(st.integers(0, 50), max_size=5),
+    partials=st.booleans(),
+)
+def test_any_chunking_gives_the_same_words(decoder, text, other, cuts, partials):
+    size = min(len(text), len(other))
+    first, second = posteriors(text[:size]), posteriors(other[:size])
+    whole, _ = run(decoder, first, second, partials=partials)
+    assert run(decoder, first, second, partials=partials, cuts=cuts)[0] == whole
+
+
+@pytest.mark.parametrize("before", ["i", "the"])
+@pytest.mark.parametrize(("word", "spelled"), [("see", "se_e"), ("sea", "seaa")])
+def test_the_second_pass_decides_what_the_first_left_open(decoder, before, word, spelled):
+    """Against the language model's liking, too, which is for "i see" and "the sea"."""
+    see, sea = posteriors(f"{before} se_e "), posteriors(f"{before} seaa ")
+    first = torch.logaddexp(see, sea) - torch.tensor(2.0).log()
+    second = posteriors(f"{before} {spelled} ")
+    assert [w.text for w in run(decoder, first, second)[0]] == [before, word]
+
+
+def test_words_that_were_firm_stay(folder):  # noqa: F811
+    """What partials call firm is in the final, whatever the second pass says."""
+    surely = BeamConfig(second_share=0.999, firm_confidence=0.5, beam_threshold=4.0)
+    graph_of = load_beam(folder, TOKENS, STEP)
+    decoder = BeamDecoder(TOKENS, STEP, graph_of._graph, surely, second=answers)
+    first, second = posteriors("i see cats the cats "), posteriors("i see cats the cats ")
+    second[:6] = posteriors("the   ")
+    state = decoder.initial_state()
+    _, state = decoder(first, state, as_encoded(second))
+    firm = [w.text for w in decoder.partial(state)[: decoder.firm(state)]]
+    assert firm[:1] == ["i"]
+    words, _ = decoder.finish(state)
+    assert [w.text for w in words][: len(firm)] == firm
+    free, _ = run(decoder, first, second, partials=False)
+    assert [w.text for w in free][:1] == ["the"]
+
+
+@given(text=texts, cut=st.integers(0, 50))
+def test_partials_of_a_state_that_wants_none_are_the_same(decoder, text, cut):
+    log_probs = posteriors(text)[:cut]
+    wanted, unwanted = decoder.initial_state(), decoder.initial_state(partials=False)
+    _, wanted = decoder(log_probs, wanted, as_encoded(log_probs))
+    _, unwanted = decoder(log_probs, unwanted, as_encoded(log_probs))
+    assert decoder.partial(unwanted) == decoder.partial(wanted)
+    assert decoder.firm(unwanted) == decoder.firm(wanted)
+
+
+def test_without_what_it_reads_there_is_no_second_pass(decoder):
+    log_probs = posteriors("i see cats")
+    plain = decode(load_beam_without_second(decoder), log_probs)
+    assert decode(decoder, log_probs) == plain
+    state = decoder.initial_state(partials=False)
+    _, state = decoder(log_probs, state)
+    assert decoder.finish(state)[0] == plain
+
+
+def test_a_state_is_pickled_with_its_own_timesteps_only(decoder):
+    log_probs = posteriors("i see cats")
+    batch = torch.zeros(len(log_probs), 1000, len(TOKENS) + 3)
+    batch[:, 0] = as_encoded(log_probs)
+    _, state = decoder(log_probs, decoder.initial_state(), batch[:, 0])
+    kept = pickle.dumps(state)
+    assert len(kept) < batch.numel()
+    assert decoder.finish(pickle.loads(kept))[0] == decoder.finish(state)[0]
