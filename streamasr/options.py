@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BackendName", "DecoderName", "RecognizerOptions", "as_hotwords"]
 
-BackendName = Literal["auto", "triton", "cpu", "torch", "reference"]
+BackendName = Literal["auto", "triton", "triton2", "cpu", "torch", "reference"]
 """What runs the LSTM: ``persistent_lstm.BACKENDS``."""
 
 DecoderName = Literal["auto", "beam", "greedy"]
