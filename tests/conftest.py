@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from persistent_lstm import Device, LayerWeights, Plan
 from persistent_lstm.functional import TRITON
 
+from streamasr.acoustic.frontend import FrontendConfig
+from streamasr.acoustic.model import AcousticModel, ModelConfig, save_bundle
+from streamasr.acoustic.model.bundle import BundleConfig
+from streamasr.api import Recognizer
 from streamasr.decoding.graph import SearchGraph, build_graph, load_graph, save_graph
-from streamasr.frontend import FrontendConfig
-from streamasr.model import AcousticModel, ModelConfig, Tokens, save_bundle
-from streamasr.model.bundle import BundleConfig
-from streamasr.recognizer import Recognizer
+from streamasr.tokens import Tokens
 
 # The problems are small: more threads would only wait for each other.
 torch.set_num_threads(1)

@@ -19,13 +19,13 @@ from streamasr import (
     Recognizer,
     RecognizerOptions,
 )
+from streamasr.acoustic.frontend import FrontendConfig
+from streamasr.acoustic.model import ModelConfig
+from streamasr.acoustic.model.bundle import BundleConfig
+from streamasr.api import Listener
 from streamasr.cli.options import Backend, Decoder
 from streamasr.decoding import BeamConfig
-from streamasr.frontend import FrontendConfig
 from streamasr.language import LanguageModelConfig
-from streamasr.listening import Listener
-from streamasr.model import ModelConfig
-from streamasr.model.bundle import BundleConfig
 from streamasr.serving import ServeSettings
 from streamasr.training.config import OptimizerConfig, TrainingConfig
 from streamasr.validated import Settings

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..acoustic import AcousticOutput
+from ..api import Recognizer
 from ..decoding import BeamConfig, BeamDecoder
 from ..decoding.beam import SETTINGS, Weights
 from ..decoding.graph import load_graph
@@ -20,7 +21,6 @@ from ..errors import AudioError
 from ..failures import Failure, attempt
 from ..language import load_reader
 from ..manifest import Utterance
-from ..recognizer import Recognizer
 from ..scoring import ErrorCounts, count_errors
 from ..transcript import Word
 from .bootstrap import bootstrap_interval
