@@ -25,9 +25,9 @@ import typer
 
 from streamasr import Recognizer, RecognizerOptions
 from streamasr.audio import open_audio
-from streamasr.batch.local import LocalPool
-from streamasr.batch.tasks import Settings, Task
 from streamasr.cores import cores
+from streamasr.jobs.local import LocalPool
+from streamasr.jobs.tasks import Settings, Task
 from streamasr.manifest import Utterance, read_manifest
 from streamasr.scoring import count_errors
 

@@ -19,8 +19,8 @@ import typer
 from rich.progress import track
 
 from streamasr import Recognizer
-from streamasr.decoding import Hotword
 from streamasr.decoding.graph import load_graph
+from streamasr.hotwords import Hotword
 from streamasr.manifest import Utterance, normalise, read_manifest
 from streamasr.pretrained import PRETRAINED
 from streamasr.scoring import count_errors

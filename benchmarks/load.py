@@ -28,8 +28,8 @@ import typer
 import websockets
 
 from streamasr import Recognizer
+from streamasr.api import Listener
 from streamasr.audio import open_audio
-from streamasr.listening import Listener
 
 RATE = 16_000
 PLACES = 4

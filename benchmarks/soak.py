@@ -24,9 +24,9 @@ import typer
 from numpy.typing import NDArray
 
 from streamasr import Recognizer
+from streamasr.api import Listener
 from streamasr.audio import SAMPLE_RATE, open_audio
 from streamasr.audio.live import BlockQueue, blocks_of
-from streamasr.listening import Listener
 
 BLOCK = SAMPLE_RATE // 100
 PAUSE_SECONDS = 1.5

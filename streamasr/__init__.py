@@ -19,17 +19,16 @@ from .errors import (
     StreamasrError,
 )
 from .events import Event
+from .hotwords import Hotword
 from .options import BackendName, DecoderName, RecognizerOptions
 from .transcript import Alternative, Transcript, Word
 
 if TYPE_CHECKING:
+    from .acoustic.model import Bundle, load_bundle
+    from .api import Listener, Recognizer, Stream, StreamState
     from .audio.live import Block
-    from .decoding import Hotword
-    from .listening import Listener, ListenState
-    from .model import Bundle, load_bundle
-    from .recognizer import Recognizer
+    from .pipeline import ListenState
     from .segment import EndpointConfig
-    from .stream import Stream, StreamState
     from .timings import Timings
 
 __version__ = "0.1.0"
@@ -67,16 +66,15 @@ __all__ = [
 # torch is slow to import; `streamasr --help` and the plain values do without it.
 _LATER = {
     "Block": ".audio.live",
-    "Bundle": ".model",
+    "Bundle": ".acoustic.model",
     "EndpointConfig": ".segment",
-    "Hotword": ".decoding",
-    "ListenState": ".listening",
-    "Listener": ".listening",
-    "Recognizer": ".recognizer",
-    "Stream": ".stream",
-    "StreamState": ".stream",
+    "ListenState": ".pipeline",
+    "Listener": ".api",
+    "Recognizer": ".api",
+    "Stream": ".api",
+    "StreamState": ".api",
     "Timings": ".timings",
-    "load_bundle": ".model",
+    "load_bundle": ".acoustic.model",
 }
 
 

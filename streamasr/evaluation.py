@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from .api import Recognizer
 from .failures import Failure, attempt
 from .manifest import Utterance
-from .recognizer import Recognizer
 from .scoring import ErrorCounts, count_errors
 
 __all__ = ["Evaluation", "Result", "evaluate"]

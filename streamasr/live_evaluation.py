@@ -20,12 +20,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .api import LISTEN_CHUNK_MS, Listener, Recognizer
 from .audio import SAMPLE_RATE, open_audio
 from .audio.live import BlockQueue, blocks_of
 from .failures import Failure, attempt
-from .listening import Listener
 from .manifest import Utterance
-from .recognizer import LISTEN_CHUNK_MS, Recognizer
 from .segment import EndpointConfig
 
 __all__ = ["LiveEvaluation", "LiveResult", "changed_words", "evaluate_live", "speech_end"]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from .errors import ConfigError
+from .hotwords import Hotword, as_hotwords
 
-if TYPE_CHECKING:
-    from .decoding import Hotword
+__all__ = ["BackendName", "DecoderName", "RecognizerOptions"]
 
-__all__ = ["BackendName", "DecoderName", "RecognizerOptions", "as_hotwords"]
-
-BackendName = Literal["auto", "triton", "cpu", "torch", "reference"]
+BackendName = Literal["auto", "triton", "triton2", "cpu", "torch", "reference"]
 """What runs the LSTM: ``persistent_lstm.BACKENDS``."""
 
 DecoderName = Literal["auto", "beam", "greedy"]
@@ -59,23 +56,6 @@ class RecognizerOptions:
         if self.device is not None:
             object.__setattr__(self, "device", str(self.device))
         object.__setattr__(self, "hotwords", as_hotwords(self.hotwords))
-
-
-def as_hotwords(phrases: Iterable[Hotword | str]) -> tuple[Hotword, ...]:
-    """Return ``phrases`` as hotwords, strings with the default weight; raises ConfigError."""
-    if isinstance(phrases, str):
-        raise ConfigError(f"hotwords are a list of phrases: [{phrases!r}], not {phrases!r}")
-    listed = tuple(phrases)
-    if not listed:
-        return ()
-    from .decoding import Hotword
-
-    found = []
-    for phrase in listed:
-        if not isinstance(phrase, (Hotword, str)):
-            raise ConfigError(f"a hotword is a string or a streamasr.Hotword, not {phrase!r}")
-        found.append(Hotword(phrase) if isinstance(phrase, str) else phrase)
-    return tuple(found)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -15,13 +15,15 @@ import pytest
 import soundfile
 import torch
 from numpy.typing import NDArray
-from persistent_lstm import Device, LayerWeights, Plan, make_plan
+from persistent_lstm import Device, LayerWeights, Plan
+from persistent_lstm.functional import TRITON
 
+from streamasr.acoustic.frontend import FrontendConfig
+from streamasr.acoustic.model import AcousticModel, ModelConfig, save_bundle
+from streamasr.acoustic.model.bundle import BundleConfig
+from streamasr.api import Recognizer
 from streamasr.decoding.graph import SearchGraph, build_graph, load_graph, save_graph
-from streamasr.frontend import FrontendConfig
-from streamasr.model import AcousticModel, ModelConfig, Tokens, save_bundle
-from streamasr.model.bundle import BundleConfig
-from streamasr.recognizer import Recognizer
+from streamasr.tokens import Tokens
 
 # The problems are small: more threads would only wait for each other.
 torch.set_num_threads(1)
@@ -125,10 +127,15 @@ def toy_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ``lstm`` take this machine for a GPU of 4 multiprocessors; needs ``cogrid``."""
 
     def plan(
-        weights: Sequence[LayerWeights], batch: int, *, residual: bool = False, split: bool = True
+        weights: Sequence[LayerWeights],
+        batch: int,
+        *,
+        residual: bool = False,
+        split: bool = True,
+        backend: str = "triton",
     ) -> Plan:
         first = weights[0]
-        return make_plan(
+        return TRITON[backend](
             *(len(weights), first.w_hh.shape[1], batch, first.w_hh.dtype),
             Device("toy", 90, 4, 227 * 1024),
             inputs=first.w_ih.shape[1],

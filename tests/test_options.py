@@ -19,13 +19,13 @@ from streamasr import (
     Recognizer,
     RecognizerOptions,
 )
+from streamasr.acoustic.frontend import FrontendConfig
+from streamasr.acoustic.model import ModelConfig
+from streamasr.acoustic.model.bundle import BundleConfig
+from streamasr.api import Listener
 from streamasr.cli.options import Backend, Decoder
 from streamasr.decoding import BeamConfig
-from streamasr.frontend import FrontendConfig
 from streamasr.language import LanguageModelConfig
-from streamasr.listening import Listener
-from streamasr.model import ModelConfig
-from streamasr.model.bundle import BundleConfig
 from streamasr.serving import ServeSettings
 from streamasr.training.config import OptimizerConfig, TrainingConfig
 from streamasr.validated import Settings
@@ -61,7 +61,7 @@ def test_strings_are_hotwords():
     [
         (
             {"backend": "tritn"},
-            "unknown backend 'tritn': choose auto, triton, cpu, torch or reference",
+            "unknown backend 'tritn': choose auto, triton, triton2, cpu, torch or reference",
         ),
         ({"decoder": "dice"}, "unknown decoder 'dice': choose auto, beam or greedy"),
         ({"nbest": 0}, "nbest must be a whole number from 1 on, not 0"),

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr import AudioError, ModelError, Recognizer, RecognizerOptions, Timings, Transcript
-from streamasr.model import load_bundle
+from streamasr.acoustic.model import load_bundle
 from streamasr.samples import rechunk
 
 from .conftest import relative_error, save_tiny

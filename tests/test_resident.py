@@ -13,7 +13,7 @@ from .conftest import REPOSITORY
 LOAD = """
 import gc
 import numba, torch
-import streamasr.recognizer
+import streamasr.api
 import streamasr.decoding.kernel
 import persistent_lstm._cpu_kernels
 

@@ -13,7 +13,7 @@ import pytest
 import soxr
 
 from streamasr import ModelError, Recognizer
-from streamasr.listening import Listening
+from streamasr.pipeline import LivePipeline
 
 
 @pytest.fixture(scope="session", params=["greedy", "auto"])
@@ -55,7 +55,7 @@ def test_a_finished_state_is_finished_elsewhere(any_decoder, speech):
 def test_the_state_of_a_live_session_is_pickled(any_decoder, speech):
     import torch
 
-    listening = Listening(any_decoder)
+    listening = LivePipeline(any_decoder.acoustic, any_decoder.words)
     sound = torch.from_numpy(speech)
     _, state = listening.advance(sound[:40_000], listening.initial_state())
     again = pickle.loads(pickle.dumps(state))

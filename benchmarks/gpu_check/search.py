@@ -82,7 +82,7 @@ def search(problem: Problem, device: torch.device) -> dict[str, Any]:
 def random_graph(problem: Problem) -> tuple[SearchGraph, list[tuple[int, ...]]]:
     """Return a graph of random words, likelier ones first, and the tokens of each."""
     from streamasr.decoding.graph import graph_of
-    from streamasr.model import Tokens
+    from streamasr.tokens import Tokens
 
     rng = np.random.default_rng(0)
     phones = [f"p{k}" for k in range(1, PHONES + 1)]

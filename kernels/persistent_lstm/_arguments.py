@@ -10,10 +10,13 @@ from typing import Any
 
 import torch
 
+from ._fragment_plan import launch_geometry
 from .plan import TILE, Launch, Plan
 from .types import NORM_EPSILON
 
-__all__ = ["argument_types", "constants", "options"]
+__all__ = ["HALVES", "argument_types", "constants", "options"]
+
+HALVES = {torch.bfloat16: "bf16", torch.float16: "f16"}
 
 POINTER = {
     torch.float32: "*fp32",
@@ -29,6 +32,8 @@ def constants(
     plan: Plan, launch: Launch, rows: int, *, ragged: bool, timed: bool
 ) -> dict[str, Any]:
     """Return the values of the kernel's ``constexpr`` parameters for a launch of ``rows`` rows."""
+    if launch.kernel == "fragment":
+        return _fragment_constants(plan, launch, rows, ragged=ragged, timed=timed)
     shared = {
         "B": rows,
         "H": launch.hidden,
@@ -51,10 +56,54 @@ def constants(
     }
 
 
+def _fragment_constants(
+    plan: Plan, launch: Launch, rows: int, *, ragged: bool, timed: bool
+) -> dict[str, Any]:
+    cut = launch_geometry(plan, launch)
+    return {
+        "EPSILON": NORM_EPSILON,
+        "L": launch.depth,
+        "B": rows,
+        "H": launch.hidden,
+        "I": cut.width,
+        "U": launch.units,
+        "KI": cut.input_tiles,
+        "KT": cut.tiles,
+        "TILES": cut.row_tiles,
+        "HALF": HALVES[plan.dtype],
+        "SPLIT": plan.split,
+        "RESIDUAL": plan.residual,
+        "RAGGED": ragged,
+        "TIMED": timed,
+    }
+
+
 def argument_types(plan: Plan, launch: Launch, *, ragged: bool) -> dict[str, str]:
     """Return Triton's names for the types of the arguments, in the order of the kernel's."""
     weights = POINTER[plan.dtype]
     lengths = "*i32" if ragged else "*fp32"  # x stands in for what is not read
+    if launch.kernel == "fragment":
+        return {
+            "x": "*i32",
+            "x_values": "*i32",
+            "w_ih": "*i32",
+            "w_hh": "*i32",
+            "bias": "*fp32",
+            "row_sums": "*fp32",
+            "h_0": "*i32",
+            "C_0": "*fp32",
+            "lengths": lengths,
+            "hs": "*i32",
+            "rs": "*i32",
+            "sums": "*i32",
+            "y": "*i32",
+            "h_T": "*fp32",
+            "C_T": "*fp32",
+            "error": "*i32",
+            "stamps": "*i64",
+            "T": "i32",
+            "limit": "i32",
+        }
     if launch.kernel == "batched":
         return {
             "x": "*fp32",

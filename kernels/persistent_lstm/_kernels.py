@@ -7,7 +7,14 @@ from typing import Any
 
 from .types import LSTMError
 
-__all__ = ["batched_kernel", "exchange_kernel", "require_triton", "stack_kernel"]
+__all__ = [
+    "batched_kernel",
+    "exchange_kernel",
+    "fragment_kernel",
+    "prepare_kernel",
+    "require_triton",
+    "stack_kernel",
+]
 
 INSTALL = 'pip install "streamasr[gpu]"'
 
@@ -26,6 +33,23 @@ def batched_kernel() -> Any:
     from ._batched import batched_kernel as kernel
 
     return kernel
+
+
+def fragment_kernel() -> Any:
+    """Return version 2 of the dataflow kernel."""
+    require_triton()
+    from ._fragment import fragment_kernel as kernel
+
+    return kernel
+
+
+def prepare_kernel() -> tuple[Any, int]:
+    """Return the kernel that prepares the memory of ``fragment_kernel``, and words a program."""
+    require_triton()
+    from ._prepare import BLOCK
+    from ._prepare import prepare_kernel as kernel
+
+    return kernel, int(BLOCK.value)
 
 
 def exchange_kernel() -> Any:

@@ -14,8 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import _kernels
-from ._arguments import constants, options
+from ._arguments import HALVES, constants, options
+from ._fragment_launch import Fragments, arguments, pack_launch
+from ._fragment_plan import launch_geometry
 from ._packing import packed_once
+from ._workspace import prepare
 from .errors import error_of, raise_pending_error
 from .plan import TILE, Launch, Plan
 from .types import NORM_EPSILON, LayerWeights, LSTMError, LSTMState
@@ -67,10 +70,12 @@ def _pack(launch: Launch, weights: Sequence[LayerWeights]) -> _Packed:
     return _Packed(w_ih, stacked("w_hh"), torch.stack(biases))
 
 
-def _packed(launch: Launch, weights: Sequence[LayerWeights]) -> _Packed:
+def _packed(plan: Plan, launch: Launch, weights: Sequence[LayerWeights]) -> _Packed | Fragments:
     """Launches for any number of rows share what was packed."""
     key = (launch.kernel, launch.layers, launch.units, launch.K, launch.warps)
     tensors = [tensor for layer in weights for tensor in layer]
+    if launch.kernel == "fragment":
+        return packed_once(tensors, (*key, plan.split), lambda: pack_launch(plan, launch, weights))
     return packed_once(tensors, key, lambda: _pack(launch, weights))
 
 
@@ -90,7 +95,7 @@ def run_plan(
     launch recorded, see ``timing``.
     """
     raise_pending_error(x.device)
-    packed = [_packed(launch, weights) for launch in plan.launches]
+    packed = [_packed(plan, launch, weights) for launch in plan.launches]
     longest = max(1, BUFFER_BYTES // (plan.layers * plan.hidden * min(plan.batch, 64) * 8))
     outputs = []
     for start in range(0, x.shape[0], longest):
@@ -103,7 +108,7 @@ def run_plan(
 
 def _run_piece(
     plan: Plan,
-    packed: list[_Packed],
+    packed: list[_Packed | Fragments],
     x: Tensor,
     state: LSTMState,
     lengths: Tensor | None,
@@ -140,13 +145,15 @@ class _Group(NamedTuple):
 
     plan: Plan
     launch: Launch
-    w: _Packed
+    w: _Packed | Fragments
     x: Tensor
     state: LSTMState
     lengths: Tensor | None
     stamps: list[Tensor] | None
 
     def run(self) -> tuple[Tensor, LSTMState]:
+        if isinstance(self.w, Fragments):
+            return self._fragments(self.w)
         if self.launch.kernel == "stack":
             return self._registers(self.x)
         z = self.x
@@ -168,10 +175,6 @@ class _Group(NamedTuple):
             (2 if residual else 1, *shape), SENTINEL, dtype=torch.int32, device=x.device
         )
         h, C = torch.empty_like(state.h), torch.empty_like(state.C)
-        times = x.new_zeros(0, dtype=torch.int64)
-        if self.stamps is not None:
-            times = x.new_zeros(launch.programs, T + 2, 3, dtype=torch.int64)
-            self.stamps.append(times)
         with on_device(x.device):
             self._start(
                 _kernels.stack_kernel(),
@@ -187,12 +190,43 @@ class _Group(NamedTuple):
                 h,
                 C,
                 error_of(x.device),
-                times,
+                self._times(T),
                 T,
                 POLL_LIMIT,
                 rows=B,
             )
         return buffers[-1, -1].view(torch.float32), LSTMState(h, C)
+
+    def _fragments(self, w: Fragments) -> tuple[Tensor, LSTMState]:
+        plan, launch, x, state = self.plan, self.launch, self.x, self.state
+        T, B = x.shape[:2]
+        width = launch_geometry(plan, launch).width
+        with on_device(x.device):
+            memory = prepare(
+                *(x, state.h, width, HALVES[plan.dtype]), residual=plan.residual, split=plan.split
+            )
+            if self.lengths is not None:
+                # A row of no timestep keeps its h; the kernel keeps its C.
+                memory.h.copy_(state.h)
+            self._start(
+                _kernels.fragment_kernel(),
+                *arguments(
+                    *(w, memory, x, state.C, self.lengths, error_of(x.device), self._times(T))
+                ),
+                T,
+                POLL_LIMIT,
+                rows=B,
+            )
+        y = memory.y.view(torch.float32).view(T, B, launch.hidden)
+        return y, LSTMState(memory.h, memory.C)
+
+    def _times(self, T: int) -> Tensor:
+        """Where the programs record times: empty unless they are wanted."""
+        if self.stamps is None:
+            return self.x.new_zeros(0, dtype=torch.int64)
+        times = self.x.new_zeros(self.launch.programs, T + 2, 3, dtype=torch.int64)
+        self.stamps.append(times)
+        return times
 
     def _batched(self, x: Tensor) -> tuple[Tensor, LSTMState]:
         launch, state = self.launch, self.state

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import _cpu, _onednn
+from ._fragment_plan import make_fragment_plan
 from ._packing import packed_once
 from .devices import device_of
 from .plan import Plan, make_plan
@@ -28,17 +29,23 @@ from .types import (
 
 __all__ = ["BACKENDS", "choose_backend", "lstm", "plan_for"]
 
-BACKENDS = ("auto", "triton", "cpu", "torch", "reference")
+BACKENDS = ("auto", "triton", "triton2", "cpu", "torch", "reference")
+TRITON = {"triton": make_plan, "triton2": make_fragment_plan}
 
 
 def plan_for(
-    weights: Sequence[LayerWeights], batch: int, *, residual: bool = False, split: bool = True
+    weights: Sequence[LayerWeights],
+    batch: int,
+    *,
+    residual: bool = False,
+    split: bool = True,
+    backend: str = "triton",
 ) -> Plan:
-    """Plan the persistent kernels for ``weights`` on the CUDA device that they are on."""
+    """Plan the kernels of ``backend`` for ``weights`` on the CUDA device that they are on."""
     first = weights[0]
     device = first.w_hh.device
     index = torch.cuda.current_device() if device.index is None else device.index
-    return make_plan(
+    return TRITON[backend](
         len(weights),
         first.w_hh.shape[1],
         batch,
@@ -84,9 +91,9 @@ def choose_backend(
     if name in ("torch", "reference") or weights is None:
         return name, "asked for"
     if name == "cpu" or not on_gpu(weights[0].w_hh):
-        if name == "triton":
+        if name in TRITON:
             raise LSTMError(
-                f"the triton backend needs weights on an NVIDIA GPU, and these are on "
+                f"the {name} backend needs weights on an NVIDIA GPU, and these are on "
                 f"{weights[0].w_hh.device}: use auto or torch"
             )
         against = _cpu.reason_against(weights)
@@ -95,12 +102,13 @@ def choose_backend(
         if name == "cpu":
             raise LSTMError(f"the cpu backend cannot run this: {against}; use auto or torch")
         return "torch", f"no GPU; in float32, as {against}"
-    plan = plan_for(_floats(weights), batch, residual=residual, split=split)
+    kernels = name if name in TRITON else "triton"
+    plan = plan_for(_floats(weights), batch, residual=residual, split=split, backend=kernels)
     if plan.fits:
-        kernels = " + ".join(dict.fromkeys(launch.kernel for launch in plan.launches))
-        return "triton", f"{kernels}, weights resident on {plan.device.name}"
-    if name == "triton":
-        raise LSTMError(f"the triton backend cannot run this: {plan.reason}; use auto or torch")
+        names = " + ".join(dict.fromkeys(launch.kernel for launch in plan.launches))
+        return kernels, f"{names}, weights resident on {plan.device.name}"
+    if name in TRITON:
+        raise LSTMError(f"the {name} backend cannot run this: {plan.reason}; use auto or torch")
     return "torch", plan.reason
 
 
@@ -127,12 +135,14 @@ def lstm(
             others run int8 in float32.
         lengths: timesteps of each row, ``(B,)``, integers, when rows differ: from its length on a
             row keeps its state, and its ``y`` is 0.
-        split: with 16-bit weights, let the triton backend multiply ``h`` as a sum of two 16-bit
+        split: with 16-bit weights, let the triton backends multiply ``h`` as a sum of two 16-bit
             halves (relative error at most 5e-6); otherwise it is rounded to 16 bits (2e-3) for
             half the work.
         backend: one of BACKENDS. ``auto`` is triton where weights are on a GPU that can hold
             them, cpu where they are on a CPU and int8 or exact in float16 (and Numba is
-            installed), torch elsewhere. Neither triton nor cpu computes gradients.
+            installed), torch elsewhere. ``triton2`` is version 2 of the kernels, for 16-bit
+            weights; no GPU has timed it yet, so it runs only when asked for. Neither triton nor
+            cpu computes gradients.
 
     Raises:
         LSTMError: the arguments do not fit each other, or the backend cannot run them.
@@ -148,7 +158,7 @@ def lstm(
     if backend == "auto" and needs_gradient:
         backend = "torch"
     chosen, _ = choose_backend(backend, weights, batch=batch, residual=residual, split=split)
-    if chosen in ("triton", "cpu") and needs_gradient:
+    if (chosen in TRITON or chosen == "cpu") and needs_gradient:
         raise LSTMError(
             f"the {chosen} backend computes no gradients: use torch.inference_mode(), or "
             "backend torch to train"
@@ -157,10 +167,10 @@ def lstm(
         y, state = _cpu.run(x, weights, state, lengths=lengths, residual=residual)
         return y.to(x.dtype), state
     weights = _floats(weights)
-    if chosen == "triton":
+    if chosen in TRITON:
         from ._launch import run_plan
 
-        plan = plan_for(weights, batch, residual=residual, split=split)
+        plan = plan_for(weights, batch, residual=residual, split=split, backend=chosen)
         on_device = None if lengths is None else lengths.to(x.device, torch.int32)
         y, state = run_plan(plan, x, weights, state, lengths=on_device)
         y = y.to(x.dtype)

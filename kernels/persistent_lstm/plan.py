@@ -24,8 +24,9 @@ class Launch:
 
     Args:
         kernel: ``stack`` (weights in registers, all ``layers`` pipelined), ``projected`` (one
-            layer, only W_hh resident, the input's product taken outside), or ``batched`` (the
-            same in shared memory, for many rows).
+            layer, only W_hh resident, the input's product taken outside), ``batched`` (the same
+            in shared memory, for many rows), or ``fragment`` (version 2 of ``stack``, for any
+            number of rows).
         layers: first layer and one past the last.
         rows: rows of a launch; N: columns of its product, rows rounded up.
         K: columns of a weight tile, H rounded up to a power of two.
@@ -135,7 +136,7 @@ def _describe(plan: Plan, number: int, one: Launch) -> list[str]:
     which = f"layer {first}" if first == last else f"layers {first}-{last}"
     groups = plan.row_groups(one)
     times = "" if groups == 1 else f", {groups} times for {one.rows} rows each"
-    held = "each of W_ih and W_hh" if one.kernel == "stack" else "W_hh"
+    held = "each of W_ih and W_hh" if one.kernel in ("stack", "fragment") else "W_hh"
     shape = f"{4 * one.units} x {one.K}"
     place = "shared memory" if one.kernel == "batched" else "registers"
     share = one.weight_bytes / (
@@ -143,6 +144,7 @@ def _describe(plan: Plan, number: int, one: Launch) -> list[str]:
     )
     outside = {
         "stack": "nothing outside",
+        "fragment": "nothing outside",
         "projected": "W_ih·x as one matrix product before it",
         "batched": "W_ih·x as one matrix product before it",
     }[one.kernel]
@@ -192,11 +194,7 @@ def make_plan(
     are those of ``lstm``.
     """
     inputs = hidden if inputs is None else inputs
-    if min(layers, hidden, batch, inputs) < 1:
-        raise LSTMError(
-            f"a plan needs positive sizes, got L = {layers}, H = {hidden}, B = {batch}, "
-            f"I = {inputs}"
-        )
+    positive(layers, hidden, batch, inputs)
 
     def plan(launches: tuple[Launch, ...], reason: str = "") -> Plan:
         return Plan(
@@ -232,6 +230,15 @@ def make_plan(
         launches.append(_at(found, first, last))
         first = last
     return plan(tuple(launches))
+
+
+def positive(layers: int, hidden: int, batch: int, inputs: int) -> None:
+    """Raise LSTMError unless all sizes are positive."""
+    if min(layers, hidden, batch, inputs) < 1:
+        raise LSTMError(
+            f"a plan needs positive sizes, got L = {layers}, H = {hidden}, B = {batch}, "
+            f"I = {inputs}"
+        )
 
 
 def _unsuited(hidden: int, dtype: torch.dtype, device: Device) -> str:

@@ -28,7 +28,8 @@ from .types import LSTMError
 __all__ = ["MachineCode", "Residency", "compile_ahead", "problems", "residencies", "residency"]
 
 REGISTER_BYTES = 4
-USAGE = re.compile(r"REG:(\d+) STACK:(\d+)")
+RESERVED = 1024  # bytes of shared memory that CUDA keeps for itself; cuobjdump counts them
+USAGE = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)")
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,10 @@ def residency(
     plan: Plan, launch: Launch, *, ragged: bool = False, timed: bool = False
 ) -> Residency:
     """Compile ``launch`` for the plan's device and look at what came out."""
-    kernel = _kernels.batched_kernel if launch.kernel == "batched" else _kernels.stack_kernel
+    kernel = {
+        "batched": _kernels.batched_kernel,
+        "fragment": _kernels.fragment_kernel,
+    }.get(launch.kernel, _kernels.stack_kernel)
     code = compile_ahead(
         kernel(),
         argument_types(plan, launch, ragged=ragged),
@@ -207,7 +211,8 @@ def compile_ahead(
         warps=compile_options["num_warps"],
         registers=int(found[1]),
         spill=int(found[2]),
-        shared=built.metadata.shared,
+        # What inline PTX declares is counted apart from what Triton asks for at the launch.
+        shared=built.metadata.shared + int(found[3]) - (RESERVED if target >= 90 else 0),
         sass=sass,
     )
 

@@ -9,7 +9,7 @@ import torch
 from persistent_lstm import LSTMState, raise_pending_error
 from torch import Tensor
 
-from ..model import AcousticModel
+from .model import AcousticModel
 
 __all__ = ["AcousticOutput", "step"]
 

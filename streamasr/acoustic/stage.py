@@ -12,9 +12,9 @@ from persistent_lstm import Int8LSTM, LSTMError, LSTMState, choose_backend
 from torch import Tensor
 
 from ..errors import ConfigError, ModelError
-from ..frontend import Frontend, FrontendState
-from ..model import AcousticModel, Bundle
 from ..timings import Timings
+from .frontend import Frontend, FrontendState
+from .model import AcousticModel, Bundle
 from .rows import AcousticOutput, step
 
 __all__ = ["AcousticStage", "AcousticState", "usable_device"]
@@ -56,7 +56,8 @@ class AcousticStage:
         except LSTMError as error:
             raise ModelError(str(error)) from error
         self.backend, self.backend_reason = chosen
-        self._frontend = Frontend(bundle.config.frontend)
+        self.frontend = bundle.config.frontend
+        self._frontend = Frontend(self.frontend)
         self._process = os.getpid()
 
     @property

@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from ..errors import ModelError, StreamasrError
+from ..hotwords import read_hotwords
 from ..pretrained import PRETRAINED
 from . import console
 from .options import Backend, Decoder
@@ -49,8 +50,6 @@ def check_recognizer(
 
 
 def _note_folded(hotwords: Path, note: Callable[[str], None]) -> None:
-    from ..decoding import read_hotwords
-
     changed = [
         f"{phrase.text!r} is heard as {' '.join(phrase.words)!r}"
         for phrase in read_hotwords(hotwords)

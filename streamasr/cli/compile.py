@@ -25,10 +25,10 @@ def compile_search(
     """
     import torch
 
+    from ..acoustic.model import load_bundle
     from ..decoding.beam import has_beam
     from ..decoding.graph import load_graph
     from ..decoding.search import compile_for
-    from ..model import load_bundle
     from ..pretrained import PRETRAINED
 
     began = time.monotonic()

@@ -24,8 +24,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..api import Recognizer
     from ..evaluation import Evaluation, Result
-    from ..recognizer import Recognizer
 
 __all__ = ["evaluate"]
 
@@ -66,9 +66,9 @@ def evaluate(
 
     Texts are compared in lower case, letters without accents and apostrophes only.
     """
+    from ..api import DEFAULT_CHUNK_MS, LISTEN_CHUNK_MS
     from ..evaluation import evaluate as run
     from ..manifest import read_manifest
-    from ..recognizer import DEFAULT_CHUNK_MS, LISTEN_CHUNK_MS
 
     check_recognizer(model, backend, decoder, hotwords, note=console.note_unless(quiet))
     chunk_ms = chunk_ms or (LISTEN_CHUNK_MS if live else DEFAULT_CHUNK_MS)

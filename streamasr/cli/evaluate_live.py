@@ -12,10 +12,10 @@ from rich.table import Table
 from . import console, failed
 
 if TYPE_CHECKING:
+    from ..api import Recognizer
     from ..failures import Failure
     from ..live_evaluation import LiveEvaluation
     from ..manifest import Utterance
-    from ..recognizer import Recognizer
 
 __all__ = ["run_live"]
 

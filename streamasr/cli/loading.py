@@ -6,17 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..fingerprint import fingerprint
-from ..options import DecoderName, RecognizerOptions
-from ..pretrained import PRETRAINED
+from ..hotwords import read_hotwords
+from ..options import RecognizerOptions
 from . import console
 from .options import Backend, Decoder
 
 if TYPE_CHECKING:
-    from ..decoding import Hotword
-    from ..recognizer import Recognizer
+    from ..api import Recognizer
 
-__all__ = ["asked_for", "load_recognizer", "made_by", "recognizer_options"]
+__all__ = ["load_recognizer", "recognizer_options"]
 
 
 def recognizer_options(
@@ -28,17 +26,11 @@ def recognizer_options(
     nbest: int = 1,
 ) -> RecognizerOptions:
     """Return what the options of a command describe; reads the file of hotwords, if any."""
-    phrases: tuple[Hotword, ...] = ()
-    if hotwords:
-        # Imports torch, which takes seconds.
-        from ..decoding import read_hotwords
-
-        phrases = tuple(read_hotwords(hotwords))
     return RecognizerOptions(
         model=None if model is None else str(model),
         backend=backend.value,
         decoder=decoder.value,
-        hotwords=phrases,
+        hotwords=tuple(read_hotwords(hotwords)) if hotwords else (),
         nbest=nbest,
     )
 
@@ -59,7 +51,7 @@ def load_recognizer(
     """
     import torch
 
-    from ..recognizer import Recognizer, degraded_message
+    from ..api import Recognizer, degraded_message
 
     torch.set_num_threads(threads)
     recognizer = Recognizer.from_options(options)
@@ -68,27 +60,3 @@ def load_recognizer(
     for hotword, reason in recognizer.unusable_hotwords:
         note(f"hotword {hotword.text!r} cannot be used: {reason}")
     return recognizer
-
-
-def made_by(
-    options: RecognizerOptions, decoder: DecoderName, model_hash: str, *, track: str | None = None
-) -> dict[str, object]:
-    """Return what a transcript says of how it was made: ``decoder`` is what decoded it."""
-    return {**asked_for(options, model_hash, track=track), "decoder": decoder}
-
-
-def asked_for(
-    options: RecognizerOptions, model_hash: str | None = None, *, track: str | None = None
-) -> dict[str, object]:
-    """Return what decides a transcript, as far as it is known before a model is loaded.
-
-    ``model_hash`` is computed unless it is known already; raises ModelError without the model.
-    """
-    folder = PRETRAINED if options.model is None else Path(options.model)
-    return {
-        **({} if track is None else {"track": track}),
-        "model": folder.name,
-        "model_hash": model_hash or fingerprint(folder),
-        "decoder": options.decoder,
-        "nbest": options.nbest,
-    }

@@ -30,12 +30,11 @@ from .options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..api import Listener, Recognizer
     from ..audio.live import Block
     from ..audio.microphone import DeviceChange, Microphone
     from ..events import Event
-    from ..listening import Listener
-    from ..recognizer import Recognizer
-    from ..saving import Saver
+    from ..events.saving import Saver
     from ..segment import EndpointConfig
     from .live_view import LiveView
 
@@ -108,7 +107,7 @@ def mic(
     if list_devices:
         devices()
         return
-    from ..saving import check_savable, open_saver
+    from ..events.saving import check_savable, open_saver
 
     for path in save or ():
         check_savable(path)
@@ -216,7 +215,7 @@ class _Session:
         microphone: Microphone,
     ) -> None:
         """Listen until the microphone is stopped, or what stdout or a file takes ends."""
-        from ..listening import Listener
+        from ..api import Listener
         from .live_view import LiveView
 
         listener = Listener(recognizer, config, chunk_ms=chunk_ms)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from ..batch.inputs import is_collection
-from ..errors import OutputError, StreamasrError, unexpected
-from ..paths import unusable
-from ..transcript import Transcript, Word
-from ..writers import WRITERS, write_transcript
+from ..errors import StreamasrError
+from ..jobs.inputs import Input, expand, is_collection
+from ..jobs.outputs import FolderOutput, StdoutOutput
+from ..jobs.request import InTurn, Request
+from ..jobs.run import Engine as JobEngine
+from ..jobs.run import pool_for, run_job
+from ..paths import STDIN
+from ..timings import Timings
 from . import console
-from .batch import Request, run_batch
 from .checks import check_recognizer
-from .loading import load_recognizer, made_by, recognizer_options
+from .loading import recognizer_options
 from .options import (
     Backend,
     BackendOption,
@@ -34,55 +31,9 @@ from .options import (
     ModelOption,
     TrackOption,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from rich.progress import Progress
-
-    from ..audio import AudioFile
-    from ..audio.level import Level
-    from ..recognizer import Recognizer
-    from ..stream import Stream
-    from ..timings import Timings
+from .progress import JobProgress
 
 __all__ = ["transcribe"]
-
-
-@dataclass(frozen=True)
-class _Options:
-    """What to read and how, the same for every file of a run."""
-
-    format: Format
-    output_dir: Path | None
-    chunk_ms: int
-    raw_rate: int | None
-    quiet: bool
-    nbest: int
-    track: str | None
-
-    def output_path(self, name: str) -> Path:
-        assert self.output_dir is not None
-        stem = "stdin" if name == "-" else Path(name).stem
-        return self.output_dir / f"{stem}{WRITERS[self.format.value].extension}"
-
-
-@dataclass
-class _Job:
-    """A run: what it works with, and what it came to."""
-
-    recognizer: Recognizer
-    options: _Options
-    timings: Timings
-    start_up: float
-    files: list[str]
-    failed: list[str] = field(default_factory=list)
-    audio_seconds: float = 0.0
-    seconds: float = 0.0
-
-    @property
-    def rtf(self) -> float:
-        return self.seconds / self.audio_seconds if self.audio_seconds else 0.0
 
 
 def transcribe(
@@ -135,57 +86,102 @@ def transcribe(
 
     With --output-dir a run that was stopped goes on where it was: what is done stays done.
     """
-    options = _Options(
-        format, output_dir, chunk_ms, _raw_rate(raw, rate, track), quiet, nbest, track
-    )
-    one_by_one = raw or timings or "-" in files
+    rate = _raw_rate(raw, rate, track)
+    alone = raw or timings or STDIN in files
     asked = to_stdout or engine is not Engine.local or workers is not None or retry_failed
     many = output_dir is not None or asked or any(is_collection(name) for name in files)
     if to_stdout and output_dir is not None:
         raise StreamasrError("--stdout and --output-dir exclude each other")
-    if one_by_one and asked:
+    if alone and asked:
         raise StreamasrError(
             "--stdout, --engine, --workers and --retry-failed are for many at once: "
             "not with -, --raw or --timings"
         )
-    _check(files, options)
-    note = console.note_unless(quiet)
-    check_recognizer(model, backend, decoder, hotwords, nbest, note=note)
-    began = time.perf_counter()
-    recognizing = recognizer_options(model, backend, decoder, hotwords, nbest=nbest)
-    if many and not one_by_one:
-        run_batch(
-            Request(
-                names=files,
-                output_dir=output_dir,
-                format=format.value,
-                options=recognizing,
-                track=track,
-                engine=engine.value,
-                workers=workers,
-                retry_failed=retry_failed,
-                quiet=quiet,
-            )
+    if files.count(STDIN) > 1:
+        raise StreamasrError("stdin (-) can be read only once")
+    if output_dir is None and len(files) > 1 and format in (Format.srt, Format.vtt, Format.tsv):
+        raise StreamasrError(
+            f"{len(files)} {format.value} files cannot share stdout: add --output-dir"
         )
-        return
-    if output_dir:
-        _make_folder(output_dir)
-    refused = _refused(files)
-    if len(refused) == len(files):
+    refused: list[str] = []
+    inputs = expand(
+        files, refused.append, console.note_unless(quiet), in_folder=output_dir is not None
+    )
+    check_recognizer(model, backend, decoder, hotwords, nbest, note=console.note_unless(quiet))
+    request = Request(
+        names=files,
+        options=recognizer_options(model, backend, decoder, hotwords, nbest=nbest),
+        format=format.value,
+        output_dir=output_dir,
+        track=track,
+        in_turn=InTurn(chunk_ms, rate) if alone or not many else None,
+        engine=engine.value,
+        workers=workers,
+        retry_failed=retry_failed,
+    )
+    # Said before the model loads: it may be a slip of the pen.
+    for problem in refused:
+        console.error(problem)
+    if not inputs:
         raise typer.Exit(1)
-    from ..timings import Timings
+    try:
+        problems = _run(request, inputs, Timings() if timings else None, quiet=quiet)
+    except KeyboardInterrupt:
+        if output_dir is not None and not quiet:
+            console.note("interrupted; what is done is kept: run the same command to go on")
+        raise typer.Exit(130) from None
+    for problem in problems:
+        console.error(problem)
+    if problems or refused:
+        raise typer.Exit(1)
 
-    recognizer = load_recognizer(recognizing)
-    job = _Job(recognizer, options, Timings(), time.perf_counter() - began, files, refused)
-    for name in files:
-        if name not in refused:
-            _one_file(name, job)
-    if not quiet:
-        _print_summary(job)
-    if timings:
-        _print_timings(job)
-    if job.failed:
-        raise typer.Exit(1)
+
+def _run(
+    request: Request, inputs: Sequence[Input], timings: Timings | None, *, quiet: bool
+) -> Sequence[str]:
+    """Run a job and print what it came to; return what is wrong with it."""
+    with (
+        _output(request, inputs, quiet=quiet) as output,
+        JobProgress(output.sizes, quiet=quiet) as progress,
+    ):
+        problems = run_job(request, _engine(request, output, timings), output, progress)
+        if not quiet:
+            console.note(progress.summary() + output.before)
+        if timings is not None:
+            progress.print_timings(timings)
+    return problems
+
+
+def _output(
+    request: Request, inputs: Sequence[Input], *, quiet: bool
+) -> FolderOutput | StdoutOutput:
+    if request.output_dir is not None:
+        return FolderOutput(request, inputs, request.output_dir)
+    # Words are printed as they come, unless a progress bar shares the terminal with them.
+    bar = console.stderr.is_terminal and not quiet
+    text = request.format == Format.txt.value and request.options.nbest == 1
+    return StdoutOutput(
+        request,
+        inputs,
+        live=request.in_turn is not None and text and not bar,
+        announce=lambda name: console.note(f"{name}:") if bar and len(inputs) > 1 else None,
+    )
+
+
+def _engine(
+    request: Request, output: FolderOutput | StdoutOutput, timings: Timings | None
+) -> JobEngine:
+    if request.in_turn is None:
+        return pool_for(request, output.tasks)
+    from ..jobs.turns import TurnEngine
+
+    return TurnEngine(
+        request,
+        request.in_turn,
+        timings or Timings(),
+        on_words=output.write_words if isinstance(output, StdoutOutput) else lambda _: None,
+        debug=console.debug,
+    )
 
 
 def _raw_rate(raw: bool, rate: int | None, track: str | None) -> int | None:
@@ -196,198 +192,3 @@ def _raw_rate(raw: bool, rate: int | None, track: str | None) -> int | None:
     if rate is not None and not raw:
         raise StreamasrError("--rate is for --raw input; other files say their own rate")
     return rate
-
-
-def _check(files: list[str], options: _Options) -> None:
-    if files.count("-") > 1:
-        raise StreamasrError("stdin (-) can be read only once")
-    if options.output_dir is None:
-        if len(files) > 1 and options.format in (Format.srt, Format.vtt, Format.tsv):
-            raise StreamasrError(
-                f"{len(files)} {options.format.value} files cannot share stdout: add --output-dir"
-            )
-        return
-    seen: dict[Path, str] = {}
-    for name in files:
-        path = options.output_path(name)
-        if seen.setdefault(path, name) != name:
-            raise StreamasrError(f"{seen[path]} and {name} would both be written to {path}")
-
-
-def _refused(files: list[str]) -> list[str]:
-    """Return the files that cannot be opened, a line on stderr for each."""
-    refused = []
-    for name in files:
-        if problem := unusable(name):
-            console.error(problem)
-            refused.append(name)
-    return refused
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
-
-
-def _one_file(name: str, job: _Job) -> None:
-    """Transcribe and deliver one recording; what goes wrong is a line on stderr."""
-    began = time.perf_counter()
-    problems: list[StreamasrError] = []
-    notes: list[str] = []
-    level: Level | None = None
-    transcript = Transcript()
-    interrupted = False
-    with console.progress_bar(quiet=job.options.quiet) as bar:
-        # Words are printed as they come, unless a progress bar shares the terminal with them.
-        options = job.options
-        text = options.output_dir is None and options.format is Format.txt
-        live = _LiveText() if text and options.nbest == 1 and bar.disable else None
-        stream = job.recognizer.stream(job.timings, partials=False)
-        with _collected(name, problems):
-            try:
-                level = _hear(name, stream, job, live, bar, notes.append)
-            except KeyboardInterrupt:
-                interrupted = True
-    with _collected(name, problems):
-        transcript = stream.finish()
-    job.audio_seconds += transcript.duration
-    job.seconds += time.perf_counter() - began
-    # A recording that breaks off is not lost: what was heard of it is delivered. One that the user
-    # breaks off is, too, except as a file, which would look whole.
-    if interrupted:
-        if job.options.output_dir is None and transcript.duration:
-            _deliver(name, transcript, job, live)
-        raise typer.Exit(130)
-    if transcript.duration or not problems:
-        with _collected(name, problems):
-            _deliver(name, transcript, job, live)
-    if not job.options.quiet:
-        console.notes_on(name, notes, None if problems else level, transcript)
-    for problem in problems:
-        console.error(str(problem))
-    if problems:
-        job.failed.append(name)
-
-
-def _hear(
-    name: str,
-    stream: Stream,
-    job: _Job,
-    live: _LiveText | None,
-    bar: Progress,
-    on_note: Callable[[str], None],
-) -> Level:
-    """Let ``stream`` hear a recording; return how loud it was."""
-    began = time.perf_counter()
-    task = bar.add_task(Path(name).name, total=None, rate="")
-    with _open(name, job.options, on_note) as audio:
-        bar.update(task, total=audio.duration)
-        for chunk in _chunks(audio, job):
-            words = stream.accept(chunk)
-            if live:
-                live.write(words)
-            heard = stream.state.samples / job.recognizer.sample_rate
-            rtf = (time.perf_counter() - began) / heard
-            bar.update(task, completed=heard, rate=f"RTF {rtf:.3f}")
-        return audio.level
-
-
-@contextmanager
-def _collected(name: str, problems: list[StreamasrError]) -> Iterator[None]:
-    """Append what goes wrong with one recording to ``problems``: the others go on."""
-    try:
-        yield
-    except (console.StdoutError, BrokenPipeError):
-        raise  # nobody would get the others either
-    except StreamasrError as error:
-        problems.append(error)
-    except Exception as error:
-        if console.debug:
-            raise
-        problems.append(StreamasrError(unexpected(name, error)))
-
-
-def _open(name: str, options: _Options, on_note: Callable[[str], None]) -> AudioFile:
-    from ..audio import open_audio, open_raw
-
-    if options.raw_rate is not None:
-        return open_raw(name, sample_rate=options.raw_rate, on_note=on_note)
-    return open_audio(name, track=options.track, on_note=on_note)
-
-
-def _chunks(audio: AudioFile, job: _Job) -> Iterator[NDArray[np.float32]]:
-    from ..samples import rechunk
-
-    def timed() -> Iterator[NDArray[np.float32]]:
-        blocks = audio.blocks()
-        while True:
-            with job.timings.stage("audio"):
-                block = next(blocks, None)
-            if block is None:
-                return
-            yield block
-
-    return rechunk(timed(), job.recognizer.chunk_samples(job.options.chunk_ms))
-
-
-class _LiveText:
-    """Prints the words of one recording to stdout as they come: one line in all."""
-
-    def __init__(self) -> None:
-        self._printed = 0
-
-    def write(self, words: Sequence[Word]) -> None:
-        for word in words:
-            sys.stdout.write(word.text if self._printed == 0 else f" {word.text}")
-            self._printed += 1
-        if words:
-            sys.stdout.flush()
-
-    def finish(self, transcript: Transcript) -> None:
-        self.write(transcript.words[self._printed :])
-        sys.stdout.write("\n")
-        sys.stdout.flush()
-
-
-def _deliver(name: str, transcript: Transcript, job: _Job, live: _LiveText | None) -> None:
-    if live:
-        live.finish(transcript)
-        return
-    recognizer = job.recognizer
-    track = job.options.track
-    about = made_by(recognizer.options, recognizer.decoder, recognizer.fingerprint, track=track)
-    text = WRITERS[job.options.format.value].render(transcript, source=name, about=about)
-    if job.options.output_dir is not None:
-        write_transcript(job.options.output_path(name), text)
-        return
-    if len(job.files) > 1 and console.stderr.is_terminal and not job.options.quiet:
-        console.note(f"{name}:")
-    sys.stdout.write(text)
-    sys.stdout.flush()
-
-
-def _print_summary(job: _Job) -> None:
-    count = len(job.files)
-    line = (
-        f"{count - len(job.failed)} of {count} file{'s' * (count != 1)}, "
-        f"{job.audio_seconds:.1f} s of audio in {job.seconds:.1f} s (RTF {job.rtf:.3f}), "
-        f"start-up {job.start_up:.1f} s, backend {job.recognizer.backend} "
-        f"({job.recognizer.backend_reason}), decoder {job.recognizer.decoder} "
-        f"({job.recognizer.decoder_reason})"
-    )
-    console.note(line + (f"; {len(job.failed)} failed" if job.failed else ""))
-
-
-def _print_timings(job: _Job) -> None:
-    table = Table(title=f"{job.audio_seconds:.1f} s of audio")
-    for column in ("stage", "seconds", "share", "RTF"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    stages = dict(job.timings.seconds)
-    stages["other"] = max(0.0, job.seconds - sum(stages.values()))
-    for stage, seconds in stages.items():
-        share = seconds / job.seconds if job.seconds else 0.0
-        rtf = seconds / job.audio_seconds if job.audio_seconds else 0.0
-        table.add_row(stage, f"{seconds:.3f}", f"{share:.0%}", f"{rtf:.4f}")
-    console.stderr.print(table)

@@ -5,7 +5,6 @@ from .beam import BeamConfig, BeamDecoder, BeamState, load_beam
 from .bias import Bias
 from .choice import Chosen, choose_decoder
 from .greedy import GreedyDecoder, GreedyState
-from .hotwords import Hotword, read_hotwords
 from .segments import SegmentDecoder, SegmentState
 from .words import DecoderState, WordDecoder
 
@@ -19,11 +18,9 @@ __all__ = [
     "DecoderState",
     "GreedyDecoder",
     "GreedyState",
-    "Hotword",
     "SegmentDecoder",
     "SegmentState",
     "WordDecoder",
     "choose_decoder",
     "load_beam",
-    "read_hotwords",
 ]

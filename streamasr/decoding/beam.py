@@ -26,14 +26,14 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from ..errors import ModelError
+from ..hotwords import RARE, Hotword
 from ..language import Reader, ReadState, load_reader
 from ..language.storage import WEIGHTS
-from ..model import Tokens
+from ..tokens import Tokens
 from ..transcript import Alternative, Word
 from ..validated import Settings, first_problem
 from .bias import Bias, build_bias
 from .graph import GRAPH, SearchGraph, load_graph
-from .hotwords import RARE, Hotword
 from .letters import RULES, read_rules
 from .search import Hit, Search, SearchState
 

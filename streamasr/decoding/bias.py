@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model import Tokens
+from ..hotwords import RARE, Hotword
+from ..tokens import Tokens
 from .arrays import frozen, tree_arrays
 from .graph import SearchGraph
 from .graph.tree import TreeWord, build_tree, most_candidates
-from .hotwords import RARE, Hotword
 from .letters import pronounce
 
 __all__ = ["NO_AUTOMATON", "Bias", "build_bias"]

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..acoustic.model import Bundle
 from ..errors import ModelError
-from ..model import Bundle
+from ..hotwords import Hotword
 from ..options import DecoderName
 from .base import Decoder
 from .beam import BeamMissing, SecondPass, has_beam, load_beam
 from .greedy import GreedyDecoder
-from .hotwords import Hotword
 
 __all__ = ["Chosen", "choose_decoder"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ..model import Tokens
+from ..tokens import Tokens
 from ..transcript import Word
 
 __all__ = ["GreedyDecoder", "GreedyState"]

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
+from ..hotwords import RARE
 from .arrays import lm_arrays, tree_arrays
 from .bias import NO_AUTOMATON, Bias
 from .graph import SearchGraph
-from .hotwords import RARE
 from .layout import FRESH, NO_TRACE, History, Hypothesis, Trace
 
 __all__ = ["Hit", "Reading", "Search", "SearchState", "compile_for"]

@@ -8,12 +8,11 @@ from typing import Any
 
 from ..acoustic import AcousticOutput
 from ..errors import ConfigError
-from ..options import as_hotwords
+from ..hotwords import Hotword, as_hotwords
 from ..transcript import Alternative, Transcript, Word, clipped
 from .base import Decoder
 from .beam import BeamDecoder, BeamState
 from .greedy import GreedyState
-from .hotwords import Hotword
 
 __all__ = ["DecoderState", "WordDecoder"]
 

@@ -8,8 +8,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from ..acoustic.model.matrices import from_int8, to_int8
 from ..errors import ModelError
-from ..int8 import from_int8, to_int8
 from .model import LanguageModel, LanguageModelConfig
 from .pieces import PIECES, Pieces
 from .scoring import Reader

@@ -19,7 +19,7 @@ from .endpoint import EndpointConfig, Endpointer, EndpointState
 from .vad import WINDOW_SAMPLES, VoiceDetector, VoiceState
 
 if TYPE_CHECKING:
-    from ..frontend import FrontendConfig
+    from ..acoustic.frontend import FrontendConfig
 
 __all__ = ["Part", "Segmenter", "SegmenterState"]
 

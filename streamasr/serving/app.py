@@ -16,8 +16,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from .. import __version__
+from ..api import Recognizer
 from ..errors import StreamasrError
-from ..recognizer import Recognizer
 from . import events_socket, uploads, vosk
 from .access import Gate
 from .limits import BodyLimit

@@ -2,7 +2,7 @@
 
 The client sends ``{"type": "start", "sample_rate": 48000, "format": "pcm_s16le"}``, then binary
 messages of mono samples in that format (``pcm_s16le`` or ``pcm_f32le``), then ``{"type": "end"}``.
-The server sends one JSON object a message: events (``events.schema.json``), ``{"type": "error",
+The server sends one JSON object a message: events (``event.schema.json``), ``{"type": "error",
 "message": …}`` before it closes for a reason, and ``{"type": "done"}`` after the last event.
 """
 

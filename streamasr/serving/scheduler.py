@@ -21,11 +21,11 @@ from typing import Literal
 import torch
 
 from ..acoustic import AcousticState
+from ..api import Recognizer
 from ..cores import cores
 from ..errors import StreamasrError
 from ..events import Event
-from ..listening import Listening
-from ..recognizer import Recognizer
+from ..pipeline import LivePipeline
 from ..segment import Part, SegmenterState
 from .metrics import Metrics
 from .sessions import Heard, LiveSession, RecordingSession, Session
@@ -143,7 +143,7 @@ class Scheduler:
         self._most = recognizer.chunk_samples(4 * chunk_ms)
         self._tick = tick_seconds
         self._batched = batched
-        self._listening = Listening(recognizer)
+        self._pipeline = LivePipeline(recognizer.acoustic, recognizer.words)
         self._ids = itertools.count()
         self._sources: dict[int, Source] = {}
         self._closed = False
@@ -183,7 +183,7 @@ class Scheduler:
             source = Source(
                 next(self._ids),
                 *(live, tell, ended, self),
-                self._listening.segmenter.initial_state(),
+                self._pipeline.segmenter.initial_state(),
                 self.recognizer.acoustic.initial_state(),
                 self._session(live=live),
             )
@@ -193,7 +193,7 @@ class Scheduler:
 
     def _session(self, *, live: bool) -> Session:
         if live:
-            return LiveSession(self._listening.decoding)
+            return LiveSession(self._pipeline.decoding)
         return RecordingSession(self.recognizer.words, self.recognizer.sample_rate)
 
     def forget(self, source: Source) -> None:
@@ -282,7 +282,7 @@ class Scheduler:
     def _hear(self, turns: Sequence[_Turn]) -> list[Heard]:
         """Cut a chunk of each stream into segments, and run the model over their parts."""
         cut = self._cut(turns)
-        found = self._listening.hear(
+        found = self._pipeline.hear(
             [parts for parts, _ in cut], [turn.source._acoustic for turn in turns]
         )
         self.metrics.audio_seconds.inc(
@@ -296,7 +296,7 @@ class Scheduler:
 
     def _cut(self, turns: Sequence[_Turn]) -> list[tuple[list[Part], SegmenterState]]:
         """Cut the chunks of live streams at endpoints, with one pass of the voice detector."""
-        segmenter = self._listening.segmenter
+        segmenter = self._pipeline.segmenter
         live = [turn for turn in turns if turn.source.live and turn.kind == "new"]
         found = iter(
             segmenter.many(

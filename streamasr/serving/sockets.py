@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from ..acoustic.model.bundle import WEIGHTS
 from ..errors import StreamasrError
-from ..model.bundle import WEIGHTS
 from .access import SUBPROTOCOL, may_enter, may_open
 from .scheduler import Failed, Full, Scheduler
 from .settings import ServeSettings

@@ -17,10 +17,10 @@ from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from ..audio import AudioFile, open_audio
-from ..cues import split_at_pauses
 from ..errors import StreamasrError
+from ..events.cues import split_at_pauses
+from ..events.writers import WRITERS
 from ..transcript import Transcript, Word
-from ..writers import WRITERS
 from .forms import RECORDING, RecordingRoute
 from .problems import NotServed, Problem, body_of
 from .scheduler import Failed

@@ -7,7 +7,7 @@ import logging
 import torch
 
 from ..acoustic import AcousticOutput
-from ..recognizer import Recognizer
+from ..api import Recognizer
 
 __all__ = ["warm_up"]
 

@@ -12,8 +12,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..acoustic.frontend import Frontend
 from ..audio import SAMPLE_RATE
-from ..frontend import Frontend
 from .cache import AudioCache
 from .config import AugmentConfig
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from ..acoustic.model import load_bundle, save_bundle
 from ..errors import ConfigError
-from ..model import load_bundle, save_bundle
 from .config import NetworkConfig
 from .network import TrainingNetwork
 

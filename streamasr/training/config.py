@@ -13,8 +13,8 @@ from pydantic import (
     field_validator,
 )
 
+from ..acoustic.frontend import FrontendConfig
 from ..errors import ConfigError
-from ..frontend import FrontendConfig
 from ..validated import Settings, first_problem
 
 __all__ = [

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..acoustic.frontend import Frontend
 from ..decoding.lexicon import read_lexicon
 from ..errors import ConfigError
-from ..frontend import Frontend
-from ..model import Tokens
+from ..tokens import Tokens
 from .alignment import Graph, align, ctc_graph, pronunciation_graph
 from .augment import Timing
 from .cache import AudioCache

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from .._torchaudio import torchaudio
+from ..acoustic._torchaudio import torchaudio
 from ..audio import open_audio
 from ..errors import ConfigError
 from ..failures import Failure, attempt, warn_of_failure

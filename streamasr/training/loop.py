@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..acoustic.frontend import Frontend, FrontendConfig
+from ..acoustic.model import Bundle, load_bundle, save_bundle
+from ..acoustic.model.bundle import BundleConfig
 from ..errors import ConfigError
 from ..failures import Failure, warn_of_failure
-from ..frontend import Frontend, FrontendConfig
-from ..model import Bundle, Tokens, load_bundle, save_bundle
-from ..model.bundle import BundleConfig
-from .batches import Batch, Corpus, batches_of_epoch, load_corpus
+from ..tokens import Tokens
+from .batches import Batch, batches_of_epoch
 from .config import OptimizerConfig, TrainingConfig
+from .corpus import Corpus, load_corpus
 from .crf import phone_trigrams
 from .graphs import ShapedNetwork
 from .labels import Head, Labels, Pronunciations, align_corpus

@@ -6,8 +6,8 @@ import torch
 from persistent_lstm import NORM_EPSILON, LayerWeights
 from torch import Tensor, nn
 
-from ..model import AcousticModel, ModelConfig, log_softmax_heads
-from ..model.second import reads_backward, reverse_rows
+from ..acoustic.model import AcousticModel, ModelConfig, log_softmax_heads
+from ..acoustic.model.second import reads_backward, reverse_rows
 from .config import NetworkConfig
 
 __all__ = ["TrainingNetwork"]

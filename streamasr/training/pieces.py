@@ -11,8 +11,8 @@ import numpy as np
 from numpy.random import Generator
 
 from ..audio import SAMPLE_RATE
-from ..model import Tokens
-from .batches import Corpus
+from ..tokens import Tokens
+from .corpus import Corpus
 from .labels import Labels, Pronunciations, Timesteps
 
 __all__ = ["cut_corpus"]

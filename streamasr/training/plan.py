@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.random import Generator
 
+from ..acoustic.frontend import Frontend
 from ..errors import ConfigError
-from ..frontend import Frontend
 from .config import TrainingConfig
-
-if TYPE_CHECKING:
-    from .batches import Corpus
+from .corpus import Corpus
 
 __all__ = ["pass_plan", "rows_of_shapes"]
 

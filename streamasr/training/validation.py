@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..acoustic.frontend import Frontend
+from ..acoustic.model import AcousticModel
 from ..decoding import GreedyDecoder
 from ..failures import Failure, warn_of_failure
-from ..frontend import Frontend
 from ..manifest import read_manifest
-from ..model import AcousticModel, Tokens
 from ..scoring import ErrorCounts, count_errors
+from ..tokens import Tokens
 from .cache import AudioCache
 from .config import TrainingConfig
 

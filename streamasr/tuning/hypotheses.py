@@ -21,10 +21,13 @@ Segments = list[list[Candidate]]
 class RecordingDecoder(BeamDecoder):
     """A beam search that keeps the hypotheses of each segment it ends."""
 
-    def hypotheses(self, log_probs: Tensor) -> Segments:
-        """Decode a whole recording's ``log_probs (T, V)``; return its segments' hypotheses."""
+    def hypotheses(self, log_probs: Tensor, encoded: Tensor | None = None) -> Segments:
+        """Decode a whole recording's ``log_probs (T, V)``; return its segments' hypotheses.
+
+        ``encoded (T, H)`` is what a second pass reads.
+        """
         self._segments: Segments = []
-        _, state = self(log_probs, self.initial_state())
+        _, state = self(log_probs, self.initial_state(partials=False), encoded)
         self.finish(state)
         return self._segments
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..acoustic import AcousticOutput
+from ..api import Recognizer
 from ..decoding import BeamConfig, BeamDecoder
 from ..decoding.beam import SETTINGS, Weights
 from ..decoding.graph import load_graph
@@ -20,7 +21,6 @@ from ..errors import AudioError
 from ..failures import Failure, attempt
 from ..language import load_reader
 from ..manifest import Utterance
-from ..recognizer import Recognizer
 from ..scoring import ErrorCounts, count_errors
 from ..transcript import Word
 from .bootstrap import bootstrap_interval
@@ -31,6 +31,9 @@ from .random_search import random_search
 __all__ = ["Trial", "Tuning", "tune"]
 
 D = TypeVar("D", bound=BeamDecoder)
+
+Heard = tuple[Tensor, Tensor | None]
+"""Of a recording, ``log_probs (T, V)``, and ``encoded (T, H)`` where there is a second pass."""
 
 _SEARCH_FACTOR, _SEARCH_WORD = 1.25, 0.6
 """How far the weights of further searches lie from those of the first."""
@@ -160,7 +163,7 @@ class _Run:
         )
         self.utterances: list[Utterance] = []
         self.failed: list[Failure] = []
-        self._log_probs: list[Tensor] = []
+        self._heard: list[Heard] = []
 
     def hear(self, utterances: Sequence[Utterance]) -> None:
         """Compute the posteriors of all recordings; raises AudioError if there are none."""
@@ -170,7 +173,7 @@ class _Run:
                 self.failed.append(found)
             else:
                 self.utterances.append(utterance)
-                self._log_probs.append(found)
+                self._heard.append(found)
             self._report("posteriors", number, len(utterances))
         if not self.utterances:
             problems = [failure.problem for failure in self.failed] or ["the list is empty"]
@@ -189,6 +192,7 @@ class _Run:
             self._graph,
             config,
             reader=self.reader,
+            second=self._recognizer.acoustic.second_pass if bundle.model.second else None,
         )
 
     def decode(self, config: BeamConfig, stage: str, readings: int) -> list[Segments]:
@@ -196,19 +200,19 @@ class _Run:
         config = config.model_copy(update={"readings": readings})
         decoder = self._decoder(RecordingDecoder, config)
         found = []
-        for log_probs in self._log_probs:
-            found.append(decoder.hypotheses(log_probs))
-            self._report(stage, len(found), len(self._log_probs))
+        for heard in self._heard:
+            found.append(decoder.hypotheses(*heard))
+            self._report(stage, len(found), len(self._heard))
         return found
 
     def trial(self, config: BeamConfig, stage: str) -> _Decoded:
         """Decode all recordings as a recognizer does, and count the errors."""
         decoder = self._decoder(BeamDecoder, config)
         words = []
-        for log_probs in self._log_probs:
-            said, state = decoder(log_probs, decoder.initial_state())
+        for log_probs, encoded in self._heard:
+            said, state = decoder(log_probs, decoder.initial_state(partials=False), encoded)
             words.append([*said, *decoder.finish(state)[0]])
-            self._report(stage, len(words), len(self._log_probs))
+            self._report(stage, len(words), len(self._heard))
         texts = [" ".join(word.text for word in said) for said in words]
         each = [count_errors([r], [t]) for r, t in zip(self.references, texts, strict=True)]
         errors = [c.substitutions + c.deletions + c.insertions for c in each]
@@ -249,15 +253,15 @@ def _with_weights(config: BeamConfig, weights: Weights) -> BeamConfig:
     )
 
 
-def _posteriors(recognizer: Recognizer, utterance: Utterance) -> Tensor:
+def _posteriors(recognizer: Recognizer, utterance: Utterance) -> Heard:
     from ..audio import open_audio
 
-    part = recognizer.bundle.spelling_part
     acoustic = recognizer.acoustic
     state, outputs = acoustic.initial_state(), []
     with open_audio(utterance.path) as audio:
         for block in audio.blocks():
             output, state = acoustic(torch.from_numpy(block), state)
             outputs.append(output)
-    last, _ = acoustic(acoustic.closing_silence(), state)
-    return AcousticOutput.joined([*outputs, last]).log_probs[:, part]
+    output, _ = acoustic(acoustic.closing_silence(), state)
+    whole = AcousticOutput.joined([*outputs, output])
+    return whole.log_probs[:, recognizer.bundle.spelling_part], whole.encoded

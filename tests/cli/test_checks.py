@@ -15,10 +15,10 @@ def unloaded(run, monkeypatch, tmp_path: Path, samples_folder: Path):
     def refuse(*_arguments, **_options):
         raise AssertionError("too late")
 
-    monkeypatch.setattr("streamasr.recognizer.load_bundle", refuse)
+    monkeypatch.setattr("streamasr.api.load_bundle", refuse)
     monkeypatch.setattr("streamasr.tuning.run.load_reader", refuse)
     monkeypatch.setattr("streamasr.audio.microphone.Microphone", refuse)
-    monkeypatch.setattr("streamasr.batch.local.LocalPool", refuse)
+    monkeypatch.setattr("streamasr.jobs.local.LocalPool", refuse)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "good.flac").write_bytes((samples_folder / "belly.flac").read_bytes())
     (tmp_path / "model").mkdir()

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from streamasr import DegradedWarning, Recognizer, RecognizerOptions
-from streamasr.batch import local
-from streamasr.batch.tasks import Settings
 from streamasr.decoding.beam import BeamMissing
+from streamasr.jobs import local
+from streamasr.jobs.tasks import Settings
 
 REASON = "the search is not installed"
 MESSAGE = f"decoding is greedy, with far more errors than the model makes otherwise: {REASON}"

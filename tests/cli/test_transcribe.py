@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from streamasr.batch.journal import JOURNAL
+from streamasr.jobs.journal import JOURNAL
 
 from ..conftest import REPOSITORY
 
@@ -75,6 +75,37 @@ def test_stdin_is_read_as_a_container(tiny_folder: Path, tiny, samples_folder: P
     done = subprocess.run(command, input=path.read_bytes(), capture_output=True, check=True)
     assert done.stdout.decode() == tiny.transcribe(path).text + "\n"
     assert done.stderr == b""
+
+
+def test_stdin_goes_into_a_folder_anew_each_time(
+    tiny_folder: Path, tiny, samples_folder: Path, tmp_path: Path
+):
+    command = [*COMMAND, str(tiny_folder), "-o", str(tmp_path), "-"]
+    for name in ("belly", "amiable"):
+        path = samples_folder / f"{name}.flac"
+        subprocess.run(command, input=path.read_bytes(), check=True)
+        assert (tmp_path / "stdin.txt").read_text() == tiny.transcribe(path).text + "\n"
+
+
+def test_one_by_one_a_folder_is_mirrored_and_what_is_done_stays_done(
+    transcribe, tiny, samples_folder: Path, tmp_path: Path
+):
+    folder, out = tmp_path / "in" / "deep", tmp_path / "out"
+    folder.mkdir(parents=True)
+    for name in ("belly", "amiable"):
+        (folder / f"{name}.flac").symlink_to(samples_folder / f"{name}.flac")
+    line = ("--timings", "-o", out, folder.parent, folder / "belly.flac")
+    assert "2 of 2 files" in transcribe(*line).err
+    for name in ("belly", "amiable"):
+        expected = tiny.transcribe(samples_folder / f"{name}.flac").text + "\n"
+        assert (out / "deep" / f"{name}.txt").read_text() == expected
+    assert "0 of 0 files" in (again := transcribe(*line)).err
+    assert "2 done before" in again.err
+    samples, _ = soundfile.read(samples_folder / "belly.flac", dtype="int16")
+    raw = tmp_path / "raw.pcm"
+    raw.write_bytes(samples.tobytes())
+    for rate, done in ((16_000, "1 of 1"), (16_000, "0 of 0"), (8_000, "1 of 1")):
+        assert done in transcribe("--raw", "--rate", rate, "-o", out, raw).err
 
 
 @pytest.fixture
@@ -212,6 +243,7 @@ def test_eight_channels_at_96_khz_are_fine(transcribe, tmp_path: Path):
 
 
 SAMPLE = str(REPOSITORY / "samples" / "belly.flac")
+SAME = str(REPOSITORY / "samples" / ".." / "samples" / "belly.flac")
 USAGE = {
     "no file": ([], "Missing argument"),
     "unknown format": (["-f", "doc", "a.wav"], "doc"),
@@ -219,7 +251,7 @@ USAGE = {
     "a rate without raw": (["--rate", "8000", "a.wav"], "--raw"),
     "stdin twice": (["-", "-"], "read only once"),
     "two srt on stdout": (["-f", "srt", "a.wav", "b.wav"], "--output-dir"),
-    "one output for two": (["-o", "out", "a.wav", "b/a.flac"], "both be written to"),
+    "one output for two": (["-o", "out", SAMPLE, SAME], "both be written to"),
     "no chunk": (["--chunk-ms", "0", "a.wav"], "--chunk-ms"),
     "unknown backend": (["--backend", "abacus", "a.wav"], "abacus"),
     "backend without its GPU": (["--backend", "triton", SAMPLE], "use auto or torch"),

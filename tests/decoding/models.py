@@ -10,7 +10,7 @@ import numpy as np
 
 from streamasr.decoding.graph import SearchGraph, graph_of
 from streamasr.decoding.reference import Spelling
-from streamasr.model import Tokens
+from streamasr.tokens import Tokens
 
 PHONES = ["a", "b", "c", "d", "e", "f"]
 TOKENS = Tokens(("<blank>", *PHONES))

@@ -15,7 +15,7 @@ from streamasr import ConfigError, ModelError, Recognizer
 from streamasr.decoding import BeamConfig, BeamDecoder, load_beam
 from streamasr.decoding.beam import BeamMissing
 from streamasr.decoding.graph import load_graph
-from streamasr.model import Tokens
+from streamasr.tokens import Tokens
 
 from ..conftest import save_tiny, write_graph
 

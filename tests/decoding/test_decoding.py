@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr.decoding import GreedyDecoder
-from streamasr.model import Tokens
+from streamasr.tokens import Tokens
 
 TOKENS = Tokens.characters()
 STEP = 0.04

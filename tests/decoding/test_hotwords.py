@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from streamasr import ConfigError
-from streamasr.decoding import BeamConfig, BeamDecoder, Hotword, read_hotwords
+from streamasr.decoding import BeamConfig, BeamDecoder
 from streamasr.decoding.bias import build_bias
 from streamasr.decoding.graph import load_graph
 from streamasr.decoding.letters import pronounce, read_rules
-from streamasr.model import Tokens
+from streamasr.hotwords import Hotword, read_hotwords
 from streamasr.pretrained import PRETRAINED
+from streamasr.tokens import Tokens
 
 from ..conftest import REPOSITORY, write_graph
 from .test_beam import ARPA, PHONES, STEP, TOKENS, decode, posteriors, spoken

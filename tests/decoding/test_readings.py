@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr import ModelError
-from streamasr.decoding import BeamConfig, BeamDecoder, Hotword, load_beam
+from streamasr.decoding import BeamConfig, BeamDecoder, load_beam
 from streamasr.decoding.graph import GRAPH, load_graph
-from streamasr.decoding.hotwords import RARE
+from streamasr.hotwords import RARE, Hotword
 from streamasr.language import (
     LanguageModel,
     LanguageModelConfig,
@@ -22,7 +22,7 @@ from streamasr.language import (
     Reader,
     save_language_model,
 )
-from streamasr.model import Tokens
+from streamasr.tokens import Tokens
 
 from ..conftest import write_graph
 from .test_beam import ARPA, PHONES, STEP, decode, phone_folder, spoken

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from streamasr.api import Recognizer
 from streamasr.audio import open_audio
-from streamasr.recognizer import Recognizer
 from streamasr.samples import rechunk
 
 HOURS = 1

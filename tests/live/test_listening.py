@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from streamasr import AudioError
+from streamasr.api import Listener
 from streamasr.audio.live import Block, BlockQueue, blocks_of
 from streamasr.decoding import GreedyDecoder
 from streamasr.decoding.segments import HOLD_SECONDS
 from streamasr.events import event_schema
-from streamasr.listening import Listener, Listening
-from streamasr.model import Tokens
+from streamasr.pipeline import LivePipeline
 from streamasr.samples import rechunk
+from streamasr.tokens import Tokens
 
 from ..conftest import relative_error
 
@@ -92,7 +93,7 @@ def test_the_cut_of_blocks_and_chunks_changes_no_final(tiny, speech, size):
 
 def test_a_segment_equals_a_fresh_stream(tiny, speech):
     """Contract 2 of the design: nothing of the segment before is left."""
-    listening = Listening(tiny)
+    listening = LivePipeline(tiny.acoustic, tiny.words)
     state = listening.initial_state()
     audio = np.concatenate([speech, SILENCE, speech[: 3 * RATE]])
     origins = []
@@ -205,7 +206,7 @@ def test_unusable_blocks_are_refused_and_change_nothing(tiny, block):
 
 def test_partials_only_show_words_that_have_stood_for_a_while(recognizer, speech):
     """Against the decoder's own hypotheses, which come and go."""
-    listening = Listening(recognizer)
+    listening = LivePipeline(recognizer.acoustic, recognizer.words)
     state = listening.initial_state()
     history: list[list[str]] = []
     shown = 0

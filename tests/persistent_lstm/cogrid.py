@@ -31,7 +31,8 @@ class Deadlock(RuntimeError):
 class Schedule:
     """Who runs next: seeded, with ``patience`` polls of each program before it is a deadlock.
 
-    ``dropped`` programs never run, as if the GPU had not made them resident.
+    ``dropped`` programs never run, as if the GPU had not made them resident; of kernels whose
+    programs wait for each other, which have a ``limit``.
     """
 
     def __init__(self, seed=0, fuzz=0.0, patience=200, dropped=()):
@@ -41,11 +42,12 @@ class Schedule:
         self.dropped = set(dropped)
         self.switches = 0
 
-    def start(self, programs):
+    def start(self, programs, *, waits):
         """Prepare for a launch of ``programs``, a list of grid positions."""
+        dropped = self.dropped if waits else ()
         self.programs = programs
         self.batons = [threading.Semaphore(0) for _ in programs]
-        self.live = [i for i in range(len(programs)) if i not in self.dropped]
+        self.live = [i for i in range(len(programs)) if i not in dropped]
         self.current = None
         self.error = None
         self.idle = 0
@@ -94,6 +96,7 @@ class _Now:
 
     schedule: Schedule | None = None
     running = False
+    patched: frozenset[str] | set[str] = frozenset()
 
 
 def _convert(value):
@@ -124,7 +127,7 @@ class ConcurrentGrid(interpreter.GridExecutor):
             grid = (*grid, *(1,) * (3 - len(grid)))
             BUILDER.set_grid_dim(*grid)
             schedule = _Now.schedule
-            schedule.start(list(np.ndindex(grid)))
+            schedule.start(list(np.ndindex(grid)), waits="limit" in names)
 
             def run(program):
                 schedule.batons[program].acquire()
@@ -202,6 +205,18 @@ def _rounding_cast(source, target):
     return interpreter.TensorHandle(rounded.astype(np.uint16), target.scalar)
 
 
+_patch_lang = interpreter._patch_lang
+
+
+def _patch_lang_once(function):
+    """Patch what a function sees of Triton's language once a launch, not at each call."""
+    seen = {name for name, value in function.__globals__.items() if value is tl or value is tl.core}
+    if _Now.running and seen <= _Now.patched:
+        return None
+    _Now.patched = _Now.patched | seen if _Now.running else seen
+    return _patch_lang(function)
+
+
 _ticks = count()
 
 
@@ -212,9 +227,9 @@ def _tick():
 
 
 def _patch_clocks(patch):
-    from persistent_lstm import _device, _stack
+    from persistent_lstm import _device, _fragment, _stack
 
-    for module in (_device, _stack):
+    for module in (_device, _fragment, _stack):
         for name in ("clock", "global_timer", "multiprocessor"):
             patch.setattr(module, name, _tick, raising=False)
 
@@ -233,5 +248,6 @@ def scheduled(**options):
             patch.setattr(BUILDER, name, function)
         _patch_clocks(patch)
         patch.setattr(interpreter, "GridExecutor", ConcurrentGrid)
+        patch.setattr(interpreter, "_patch_lang", _patch_lang_once)
         patch.setattr(_Now, "schedule", Schedule(**options))
         yield _Now.schedule

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamasr.frontend import FrontendConfig
+from streamasr.acoustic.frontend import FrontendConfig
 from streamasr.segment import (
     WINDOW_SAMPLES,
     EndpointConfig,

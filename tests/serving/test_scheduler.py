@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamasr import Recognizer
+from streamasr.api import Listener
 from streamasr.events import Event
-from streamasr.listening import Listener
-from streamasr.model import Tokens
 from streamasr.serving.metrics import Metrics
 from streamasr.serving.scheduler import Failed, Full, Scheduler, Source
 from streamasr.serving.sessions import Heard
+from streamasr.tokens import Tokens
 
 from ..conftest import save_tiny, write_graph
 from ..decoding.models import arpa_of

@@ -11,7 +11,7 @@ import pytest
 import soxr
 from websockets.sync.client import connect
 
-from streamasr.listening import Listener
+from streamasr.api import Listener
 
 RATE = 16_000
 

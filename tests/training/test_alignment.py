@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr.errors import ConfigError
-from streamasr.model import Tokens
+from streamasr.tokens import Tokens
 from streamasr.training.alignment import Graph, align, ctc_graph, pronunciation_graph
 from streamasr.training.augment import Timing
 from streamasr.training.config import NetworkConfig

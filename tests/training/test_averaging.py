@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from streamasr.acoustic.model import load_bundle, save_bundle
 from streamasr.errors import ConfigError
-from streamasr.model import Tokens, load_bundle, save_bundle
+from streamasr.tokens import Tokens
 from streamasr.training.averaging import average_runs
 from streamasr.training.config import NetworkConfig
 from streamasr.training.network import TrainingNetwork

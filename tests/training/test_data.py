@@ -12,15 +12,16 @@ import pytest
 import soundfile
 import torch
 
+from streamasr.acoustic.frontend import Frontend, FrontendConfig
 from streamasr.errors import AudioWarning, ConfigError, MissingError
-from streamasr.frontend import Frontend, FrontendConfig
 from streamasr.manifest import normalise, read_manifest
-from streamasr.model import Tokens
+from streamasr.tokens import Tokens
 from streamasr.training import load_config, train
 from streamasr.training.augment import Augmenter, Timing, colour_spectrum, mask_spectrogram
-from streamasr.training.batches import batches_of_epoch, load_corpus
+from streamasr.training.batches import batches_of_epoch
 from streamasr.training.cache import AudioCache
 from streamasr.training.config import AugmentConfig
+from streamasr.training.corpus import load_corpus
 from streamasr.training.loop import learning_rate
 from streamasr.training.plan import pass_plan
 

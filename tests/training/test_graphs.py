@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from streamasr.acoustic.frontend import Frontend
 from streamasr.errors import ConfigError
-from streamasr.frontend import Frontend
-from streamasr.model import Tokens
+from streamasr.tokens import Tokens
 from streamasr.training import load_config, train
-from streamasr.training.batches import Batch, Targets, batches_of_epoch, load_corpus
+from streamasr.training.batches import Batch, Targets, batches_of_epoch
 from streamasr.training.config import LossConfig, NetworkConfig, TrainingConfig
+from streamasr.training.corpus import load_corpus
 from streamasr.training.crf import phone_trigrams
 from streamasr.training.graphs import ShapedNetwork
 from streamasr.training.losses import Losses

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from streamasr.acoustic.model import load_bundle
 from streamasr.errors import ConfigError
 from streamasr.manifest import read_manifest
-from streamasr.model import load_bundle
 from streamasr.training import Progress, load_config, train
 from streamasr.training.librispeech import write_manifests
 

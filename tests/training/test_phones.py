@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from streamasr import Recognizer
+from streamasr.acoustic.model import load_bundle
 from streamasr.errors import ConfigError, ModelError
 from streamasr.manifest import normalise, read_manifest
-from streamasr.model import Tokens, load_bundle
+from streamasr.tokens import Tokens
 from streamasr.training import load_config, train
 from streamasr.training.config import NetworkConfig
 from streamasr.training.labels import Labels

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from streamasr.model import Tokens
+from streamasr.tokens import Tokens
 from streamasr.training.augment import Augmenter
-from streamasr.training.batches import Corpus
 from streamasr.training.cache import AudioCache
 from streamasr.training.config import AugmentConfig
+from streamasr.training.corpus import Corpus
 from streamasr.training.labels import Labels, Pronunciations
 from streamasr.training.pieces import cut_corpus
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from streamasr.acoustic.model import load_bundle
 from streamasr.errors import ConfigError
-from streamasr.model import load_bundle
 from streamasr.training import load_config, train
 
 

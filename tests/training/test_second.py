@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from streamasr.acoustic.model import load_bundle
 from streamasr.errors import ConfigError
-from streamasr.model import load_bundle
 from streamasr.training import load_config, train
 from streamasr.training.averaging import average_runs
 from streamasr.training.config import NetworkConfig

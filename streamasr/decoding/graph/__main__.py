@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from ...acoustic.model import read_spelling_tokens
 from ...errors import StreamasrError
-from ...model import read_spelling_tokens
 from . import GRAPH, build_graph, save_graph
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import ModelError
-from ...model import Tokens
+from ...tokens import Tokens
 from ..lexicon import read_entries
 from .arpa import read_arpa
 from .automaton import build_automaton

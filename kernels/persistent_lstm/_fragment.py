@@ -1,0 +1,474 @@
+"""The fragment kernel, version 2: a stack of layers in one launch, for 1 to 128 rows.
+
+Legend: L layers, B rows, T timesteps, H hidden size, I input size, U units of one layer that a
+program owns. Every tensor has 256 elements, one a thread, so that no layout is left to the
+compiler; what passes between threads is inline PTX (``_ptx.py``), and which thread holds what is
+in ``_layout.py``. As in ``_stack``, a program waits for its input and for ``h`` of its own layer,
+updates its cells and publishes ``h``: the layers pipeline by themselves. What is new:
+
+- Weights are packed on the host in the order of the tensor cores' fragments and go straight to
+  registers. Each warp multiplies its own slice of K; a sum over warps follows, the one barrier.
+- A word of the exchange is ``h`` in 16 bits and, above it, what that leaves (``split``), or two
+  units' ``h``. Both halves are columns of one product: there is no second one for the low half.
+- Each thread waits for just the words that it multiplies, without a vote.
+- Each thread computes one gate of one unit.
+- Rows beyond one product run in groups that take turns in the same loop, so that the exchange of
+  one group hides behind the work on the others.
+- The words that are next are loaded early, and looked at when their turn comes.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from triton import knobs
+
+from ._device import clock, publish32, stamp
+
+if knobs.runtime.interpret:
+    from . import _interpreted as ptx
+else:
+    from . import _ptx as ptx
+
+__all__ = ["fragment_kernel", "ptx"]
+
+LOG2_E = tl.constexpr(1.4426950408889634)
+NO_FAILURE = tl.constexpr(-(2**31))
+
+
+@triton.jit
+def load_fragments(base, thread, COUNT: tl.constexpr):
+    """Load COUNT fragments of a matrix, four registers each: 4 * COUNT tensors of (256,)."""
+    registers = ()
+    for i in tl.static_range(COUNT):
+        four = tl.load(base + (i * 256 + thread[:, None]) * 4 + tl.arange(0, 4)[None, :])
+        even, odd = tl.split(tl.reshape(four, (256, 2, 2)))
+        first, third = tl.split(even)
+        second, fourth = tl.split(odd)
+        registers = registers + (first, second, third, fourth)
+    return registers
+
+
+@triton.jit
+def fragments_of_h(words, lane, COUNT: tl.constexpr, SPLIT: tl.constexpr):
+    """Turn words of the exchange into COUNT fragments of h, two registers each."""
+    registers = ()
+    for i in tl.static_range(2 * COUNT):
+        if SPLIT:
+            registers = registers + (ptx.half_columns(words[2 * i], words[2 * i + 1], lane),)
+        else:
+            registers = registers + (words[i],)
+    return registers
+
+
+@triton.jit
+def multiply(
+    w, b, c, TILES: tl.constexpr, ROWS: tl.constexpr, KT: tl.constexpr, HALF: tl.constexpr
+):
+    """Add W·h: w (ROWS, KT, 4 registers), b (TILES, KT, 2) and c (TILES, ROWS, 4), all flat."""
+    for tile in tl.static_range(TILES):
+        for j in tl.static_range(KT):
+            added = ()
+            for i in tl.static_range(TILES * ROWS):
+                if i // ROWS == tile:
+                    added = added + ptx.mma(
+                        w[(i % ROWS * KT + j) * 4],
+                        w[(i % ROWS * KT + j) * 4 + 1],
+                        w[(i % ROWS * KT + j) * 4 + 2],
+                        w[(i % ROWS * KT + j) * 4 + 3],
+                        b[(tile * KT + j) * 2],
+                        b[(tile * KT + j) * 2 + 1],
+                        c[4 * i],
+                        c[4 * i + 1],
+                        c[4 * i + 2],
+                        c[4 * i + 3],
+                        HALF,
+                    )
+                else:
+                    added = added + (c[4 * i], c[4 * i + 1], c[4 * i + 2], c[4 * i + 3])
+            c = added
+    return c
+
+
+@triton.constexpr_function
+def accumulator(tile, gate, half, column, U):
+    """Where in ``c`` a gate is: with 16 units a fragment is one gate of all, with 8 it is two."""
+    fragment, upper = (gate, half) if U == 16 else (gate // 2, gate % 2)
+    return (tile * (U // 4) + fragment) * 4 + 2 * upper + column
+
+
+@triton.jit
+def partial_sums(
+    c, TILES: tl.constexpr, COLUMNS: tl.constexpr, U: tl.constexpr, SPLIT: tl.constexpr
+):
+    """Order accumulators as ``ptx.sum_over_warps`` takes them: a unit's four gates together."""
+    partials = ()
+    for tile in tl.static_range(TILES):
+        for column in tl.static_range(COLUMNS):
+            for half in tl.static_range(U // 8):
+                for gate in tl.static_range(4):
+                    if SPLIT:  # the columns of the high and of the low halves
+                        value = (
+                            c[accumulator(tile, gate, half, 0, U)]
+                            + c[accumulator(tile, gate, half, 1, U)]
+                        )
+                    else:
+                        value = c[accumulator(tile, gate, half, column, U)]
+                    partials = partials + (value,)
+    return partials
+
+
+@triton.jit
+def moments(
+    words,
+    warp,
+    lane,
+    TILES: tl.constexpr,
+    WIDTH: tl.constexpr,
+    KT: tl.constexpr,
+    SPLIT: tl.constexpr,
+    HALF: tl.constexpr,
+):
+    """Sum the values in a thread's words, and their squares, for each tile.
+
+    The two lanes that hold the same words in two halves share them out. Columns of a window that
+    is moved back are another warp's as well, and not counted.
+    """
+    WHOLE: tl.constexpr = WIDTH == 128 * KT
+    skip = warp * (16 * KT) - first_column(warp, WIDTH, KT)
+    sums = ()
+    squares = ()
+    COUNT: tl.constexpr = KT * 2
+    for tile in tl.static_range(TILES):
+        total = tl.zeros([256], tl.float32)
+        square = tl.zeros([256], tl.float32)
+        for i in tl.static_range(COUNT):
+            if SPLIT:
+                odd = (lane // 4) % 2 == 1
+                word = tl.where(odd, words[(2 * tile + 1) * COUNT + i], words[2 * tile * COUNT + i])
+                low, high = ptx.word_values(word, HALF)
+                value = low + high
+                inside = 16 * (i // 4) + 4 * (lane % 4) + i % 4 + tl.where(odd, 8 * KT, 0)
+                if not WHOLE:
+                    value = tl.where(inside >= skip, value, 0.0)
+                total += value
+                square += value * value
+            else:
+                low, high = ptx.word_values(words[tile * COUNT + i], HALF)
+                inside = 32 * (i // 4) + 8 * (lane % 4) + 2 * (i % 4)
+                if not WHOLE:
+                    low = tl.where(inside >= skip, low, 0.0)
+                    high = tl.where(inside >= skip, high, 0.0)
+                total += low + high
+                square += low * low + high * high
+        sums = sums + (total,)
+        squares = squares + (square,)
+    return sums, squares
+
+
+@triton.jit
+def word_offsets(
+    group,
+    first,
+    lane,
+    B: tl.constexpr,
+    WIDTH: tl.constexpr,
+    TILES: tl.constexpr,
+    SPLIT: tl.constexpr,
+):
+    """Offsets of a thread's words of each tile of a group, from the first word of a timestep."""
+    ROWS: tl.constexpr = 4 if SPLIT else 8
+    column = lane // 4
+    offsets = ()
+    for tile in tl.static_range(TILES):
+        row = (group * TILES + tile) * ROWS + (column // 2 if SPLIT else column)
+        offsets = offsets + (tl.minimum(row, B - 1) * WIDTH + first,)
+    return offsets
+
+
+@triton.jit
+def at(base, offsets):
+    pointers = ()
+    for i in tl.static_range(len(offsets)):
+        pointers = pointers + (base + offsets[i],)
+    return pointers
+
+
+@triton.jit
+def last_timestep(length, T, RAGGED: tl.constexpr):
+    """The last timestep of a row: -1 for one that has none."""
+    if RAGGED:
+        return tl.minimum(tl.load(length, volatile=True), T) - 1
+    else:
+        return T - 1
+
+
+@triton.jit
+def zeros(COUNT: tl.constexpr):
+    values = ()
+    for _ in tl.static_range(COUNT):
+        values = values + (tl.zeros([256], tl.float32),)
+    return values
+
+
+@triton.jit
+def first_column(warp, WIDTH: tl.constexpr, KT: tl.constexpr):
+    """Where a warp's window begins: the last ones are moved back to end with the matrix."""
+    return tl.minimum(warp * (16 * KT), WIDTH - 16 * KT)
+
+
+@triton.jit
+def first_word(warp, lane, WIDTH: tl.constexpr, KT: tl.constexpr, SPLIT: tl.constexpr):
+    """A thread's first word of a row."""
+    return first_column(warp, WIDTH, KT) // (1 if SPLIT else 2) + 4 * (lane % 4)
+
+
+@triton.jit(do_not_specialize=["T", "limit"])
+def fragment_kernel(
+    x,  # (T, B, I) words: columns are filled up with zeros
+    x_values,  # (T, B, H) float32 bits; residual only
+    w_ih,  # (L, H/U, U/4 * KI, 256, 4) int32: fragments of 16-bit floats
+    w_hh,  # (L, H/U, U/4 * KT, 256, 4)
+    bias,  # (L, H/U, U, 4) float32
+    row_sums,  # (L, H/U, U, 4) float32, of W_ih; residual only
+    h_0,  # (L, B, H) words
+    C_0,  # (L, B, H) float32
+    lengths,  # (B,) int32: rows stand still from their length on; ragged only
+    hs,  # (L, T, B, H) words, filled with the sentinel
+    rs,  # (L - 1, T, B, H) words, filled with the sentinel; residual only
+    sums,  # (L - 1, T, B, H) float32 bits, filled with the sentinel; residual only
+    y,  # (T, B, H) float32 bits, out
+    h_T,  # (L, B, H) float32, out; ragged: rows of length 0 are not written
+    C_T,  # (L, B, H) float32, out; and where C is between the turns of a group
+    error,  # (2,) int32: timestep + 1 and program of a wait that took too long
+    stamps,  # (programs, T + 2, 3) int64; timed only
+    T,
+    limit,  # polls before a wait gives up
+    EPSILON: tl.constexpr,
+    L: tl.constexpr,
+    B: tl.constexpr,
+    H: tl.constexpr,
+    I: tl.constexpr,
+    U: tl.constexpr,
+    KI: tl.constexpr,  # k tiles of a warp, see _layout
+    KT: tl.constexpr,
+    TILES: tl.constexpr,  # of h, in a group of rows
+    HALF: tl.constexpr,  # bf16 or f16
+    SPLIT: tl.constexpr,
+    RESIDUAL: tl.constexpr,
+    RAGGED: tl.constexpr,
+    TIMED: tl.constexpr,
+):
+    PARTS: tl.constexpr = H // U
+    ROWS: tl.constexpr = 4 if SPLIT else 8  # of a tile of 8 columns
+    COLUMNS: tl.constexpr = 1 if SPLIT or B == 1 else 2  # that a lane's sums keep apart
+    FOURS: tl.constexpr = TILES * COLUMNS * (U // 8)
+    SUMS: tl.constexpr = (FOURS + 1) // 2
+    GROUP: tl.constexpr = ROWS * TILES
+    GROUPS: tl.constexpr = (B + GROUP - 1) // GROUP
+    S: tl.constexpr = B * H
+    W: tl.constexpr = H if SPLIT else H // 2
+    XW: tl.constexpr = I if SPLIT else I // 2
+    SW: tl.constexpr = B * W
+    X_WORDS: tl.constexpr = KI * (4 if SPLIT else 2)  # of a thread and tile
+    H_WORDS: tl.constexpr = KT * (4 if SPLIT else 2)
+    ACCUMULATORS: tl.constexpr = TILES * U
+    program = tl.program_id(0)
+    layer = program // PARTS
+    part = program % PARTS
+    thread = tl.arange(0, 256)
+    lane = thread % 32
+    warp = thread // 32
+    if TIMED:
+        stamp(stamps, program, 0, T)
+    w_input = load_fragments(w_ih + program * (U * KI * 256), thread, U // 4 * KI)
+    w_recurrent = load_fragments(w_hh + program * (U * KT * 256), thread, U // 4 * KT)
+    b = tl.load(bias + program * (4 * U) + thread % (4 * U))
+    if RESIDUAL:
+        row_sum = tl.load(row_sums + program * (4 * U) + thread % (4 * U))
+
+    # A thread's cells: gate, unit, and one row of each sum.
+    gate = thread % 4
+    unit = (thread // 4) % U
+    place = thread // (4 * U)
+    rows = ()
+    for s in tl.static_range(SUMS):
+        if U == 16:
+            rows = rows + (ROWS * (s // COLUMNS) + COLUMNS * place + s % COLUMNS,)
+        elif COLUMNS == 2:
+            rows = rows + (ROWS * s + 2 * (place % 4) + place // 4,)
+        else:
+            rows = rows + (8 * s + place,)
+    rows_there = ()
+    for s in tl.static_range(SUMS):
+        rows_there = rows_there + (tl.minimum(rows[s], GROUP - 1),)
+    # tanh(a) = 2 σ(2 a) - 1, so that all gates take the same instructions.
+    slope = tl.where(gate == 2, -2 * LOG2_E, -LOG2_E)
+    scale = tl.where(gate == 2, 2.0, 1.0)
+    offset = tl.where(gate == 2, -1.0, 0.0)
+
+    x_first = first_word(warp, lane, I, KI, SPLIT)
+    h_first = first_word(warp, lane, H, KT, SPLIT)
+    own = part * U + unit
+    below = tl.where(layer == 0, x, (rs if RESIDUAL else hs) + (layer - 1) * T * SW)
+    x_step = tl.where(layer == 0, B * XW, SW)
+    hs += layer * T * SW
+    h_0 += layer * SW
+    C_0 += layer * S
+    C_T += layer * S
+    h_T += layer * S
+    if RESIDUAL:
+        values_below = tl.where(layer == 0, x_values, sums + (layer - 1) * T * S)
+        values = tl.where(layer == L - 1, y, sums + layer * T * S)
+        rs += layer * T * SW
+    left = tl.zeros([256], tl.int32) + limit
+    kept = ()
+    kept_last = ()
+    if GROUPS == 1:
+        for s in tl.static_range(SUMS):
+            row = tl.minimum(rows[s], B - 1)
+            kept = kept + (tl.load(C_0 + row * H + own),)
+            kept_last = kept_last + (last_timestep(lengths + row, T, RAGGED),)
+
+    x_words = ptx.issue(at(below, word_offsets(0, x_first, lane, B, XW, TILES, SPLIT)), X_WORDS)
+    if GROUPS > 1:
+        h_words = ptx.issue(at(h_0, word_offsets(0, h_first, lane, B, W, TILES, SPLIT)), H_WORDS)
+    t = 0
+    group = 0
+    while t < T:
+        if GROUPS == 1:
+            C = kept
+            last = kept_last
+            next_group = 0
+            next_t = t + 1
+        else:
+            next_group = tl.where(group + 1 < GROUPS, group + 1, 0)
+            next_t = tl.where(next_group == 0, t + 1, t)
+            C = ()
+            last = ()
+            for s in tl.static_range(SUMS):
+                row = tl.minimum(group * GROUP + rows[s], B - 1)
+                C_before = tl.where(t == 0, C_0, C_T) + row * H + own
+                # Volatile, so that weights are the only plain loads that there are.
+                C = C + (tl.load(C_before, volatile=True),)
+                last = last + (last_timestep(lengths + row, T, RAGGED),)
+
+        x_at = word_offsets(group, x_first, lane, B, XW, TILES, SPLIT)
+        found = ptx.settle(x_words, at(below + t * x_step, x_at), left, X_WORDS)
+        polls = found[TILES * X_WORDS]
+        left = tl.where((polls < 0) & (left >= 0), -1 - t, left)
+        if RESIDUAL:
+            mine = ()
+            for s in tl.static_range(SUMS):
+                row = tl.minimum(group * GROUP + rows[s], B - 1)
+                mine = mine + (values_below + t * S + row * H + own,)
+            r_words = ptx.issue(mine, 1)
+        fragments = fragments_of_h(found, lane, TILES * KI, SPLIT)
+        c = multiply(w_input, fragments, zeros(ACCUMULATORS), TILES, U // 4, KI, HALF)
+        a = ()
+        if RESIDUAL:
+            # The norm is taken after the product: both are linear in the row's mean and scale.
+            first, second = moments(found, warp, lane, TILES, I, KI, SPLIT, HALF)
+            partials = partial_sums(c, TILES, COLUMNS, U, SPLIT)
+            found = ptx.moments_over_warps(
+                partials, first, second, rows_there, thread, SUMS, U, SPLIT
+            )
+            for s in tl.static_range(SUMS):
+                mean = found[SUMS + s] / H
+                variance = found[2 * SUMS + s] / H - mean * mean
+                a = a + (b + tl.rsqrt(variance + EPSILON) * (found[s] - mean * row_sum),)
+            c = zeros(ACCUMULATORS)
+        else:
+            for _ in tl.static_range(SUMS):
+                a = a + (b,)
+        if TIMED:
+            clock_input = clock()
+
+        h_at = word_offsets(group, h_first, lane, B, W, TILES, SPLIT)
+        before = tl.where(t == 0, h_0, hs + (t - 1) * SW)
+        if GROUPS == 1:
+            found = ptx.poll(at(before, h_at), left, H_WORDS)
+        else:
+            found = ptx.settle(h_words, at(before, h_at), left, H_WORDS)
+        polls = found[TILES * H_WORDS]
+        left = tl.where((polls < 0) & (left >= 0), -1 - t, left)
+        if TIMED:
+            clock_state = clock()
+        # What is next, one turn ahead; after the last one, anything that can be read.
+        x_at = word_offsets(next_group, x_first, lane, B, XW, TILES, SPLIT)
+        x_words = ptx.issue(at(below + tl.minimum(next_t, T - 1) * x_step, x_at), X_WORDS)
+        if GROUPS > 1:
+            h_at = word_offsets(next_group, h_first, lane, B, W, TILES, SPLIT)
+            before = tl.where(next_t == 0, h_0, hs + (next_t - 1) * SW)
+            h_words = ptx.issue(at(before, h_at), H_WORDS)
+        fragments = fragments_of_h(found, lane, TILES * KT, SPLIT)
+        c = multiply(w_recurrent, fragments, c, TILES, U // 4, KT, HALF)
+        partials = partial_sums(c, TILES, COLUMNS, U, SPLIT)
+        turn = (t * GROUPS + group) & 1
+        total = ptx.sum_over_warps(partials, thread, turn, SUMS, U, not RESIDUAL)
+        if RESIDUAL:
+            r_left = tl.where(layer == 0, -1, left)
+            r_words = ptx.settle(r_words, mine, r_left, 1)
+            late = (r_words[SUMS] < 0) & (left >= 0) & (layer > 0)
+            left = tl.where(late, -1 - t, left)
+        C_next = ()
+        for s in tl.static_range(SUMS):
+            row = group * GROUP + rows[s]
+            stored = (row < B) & (gate == 0)
+            if SUMS * 2 > FOURS:
+                stored = stored & (rows[s] < GROUP)
+            activation = ptx.reciprocal(1.0 + ptx.exp2(slope * (total[s] + a[s])))
+            i, f, g, o = ptx.quad(scale * activation + offset)
+            C_new = f * C[s] + i * g
+            h = o * (2.0 * ptx.reciprocal(1.0 + ptx.exp2(C_new * (-2 * LOG2_E))) - 1.0)
+            cell = row * H + own
+            if SPLIT:
+                word = ptx.split_word(h, HALF)
+                tl.store(hs + t * SW + cell, word, mask=stored, cache_modifier=".cg")
+            else:
+                word = ptx.pair_word(h, HALF)
+                even = stored & (unit % 2 == 0)
+                tl.store(hs + t * SW + cell // 2, word, mask=even, cache_modifier=".cg")
+            if RESIDUAL:
+                r = publish32(r_words[s].to(tl.float32, bitcast=True) + h)
+                tl.store(values + t * S + cell, r, mask=stored, cache_modifier=".cg")
+                r = r.to(tl.float32, bitcast=True)
+                if SPLIT:
+                    word = ptx.split_word(r, HALF)
+                    wanted = stored & (layer < L - 1)
+                    tl.store(rs + t * SW + cell, word, mask=wanted, cache_modifier=".cg")
+                else:
+                    word = ptx.pair_word(r, HALF)
+                    wanted = even & (layer < L - 1)
+                    tl.store(rs + t * SW + cell // 2, word, mask=wanted, cache_modifier=".cg")
+            else:
+                tl.store(
+                    y + t * S + cell, h.to(tl.int32, bitcast=True), mask=stored & (layer == L - 1)
+                )
+            tl.store(h_T + cell, h, mask=stored & (t == last[s]))
+            if RAGGED:
+                C_new = tl.where(t <= last[s], C_new, C[s])
+            if GROUPS > 1:
+                tl.store(C_T + cell, C_new, mask=stored)
+            C_next = C_next + (C_new,)
+        if GROUPS == 1:
+            kept = C_next
+        if TIMED:
+            # Of rows that take turns: the first group's waits, and the last group's h.
+            times = stamps + (program * (T + 2) + 1 + t) * 3
+            tl.store(times, clock_input, mask=group == 0)
+            tl.store(times + 1, clock_state, mask=group == 0)
+            tl.store(times + 2, clock())
+        t = next_t
+        group = next_group
+    if GROUPS == 1:
+        for s in tl.static_range(SUMS):
+            stored = (rows[s] < B) & (gate == 0)
+            tl.store(C_T + rows[s] * H + own, kept[s], mask=stored)
+    # What a thread did not get in time is a NaN by now, in the rows that wanted it.
+    first_failure = tl.max(tl.where(left < 0, left, NO_FAILURE))
+    if first_failure > NO_FAILURE:
+        tl.store(error, -first_failure)
+        tl.store(error + 1, program)
+    if TIMED:
+        stamp(stamps, program, T + 1, T)

@@ -1,0 +1,167 @@
+"""The acoustic model: a stacked unidirectional LSTM with a CTC head."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from persistent_lstm import NORM_EPSILON, LSTMState, PersistentLSTM, zero_state
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from ...validated import Settings
+from .convolutions import Convolutions
+from .second import SecondStack
+
+__all__ = ["AcousticModel", "ModelConfig", "log_softmax_heads", "tensor_shapes"]
+
+
+class ModelConfig(Settings):
+    """The sizes of the network. ``vocab_size`` counts the blank, and so does ``phone_size``.
+
+    ``phone_size`` is 0 for a model without a head for phones. With ``channels`` there are
+    convolutions over timesteps of ``input_size / n_mels`` frames. With ``second_layers`` there is a
+    second pass over whole segments, with a head for phones of its own.
+    """
+
+    input_size: int = Field(gt=0)
+    hidden_size: int = Field(512, gt=0)
+    num_layers: int = Field(4, gt=0)
+    vocab_size: int = Field(gt=1)
+    phone_size: int = Field(0, ge=0)
+    channels: int = Field(0, ge=0)
+    n_mels: int = Field(80, gt=0)
+    second_layers: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _frames_fit(self) -> Self:
+        if self.channels and (self.input_size % self.n_mels or self.input_size < 9 * self.n_mels):
+            raise ValueError(
+                f"convolutions need timesteps of at least 9 frames of {self.n_mels} bins, "
+                f"input_size is {self.input_size}"
+            )
+        if self.second_layers and not self.phone_size:
+            raise ValueError("second_layers need phone_size: the second pass answers with phones")
+        return self
+
+    @property
+    def output_size(self) -> int:
+        """Values per timestep: tokens, then phones."""
+        return self.vocab_size + self.phone_size
+
+    def convolutions(self) -> Convolutions | None:
+        """Return new convolutions of these sizes, if there are any."""
+        if not self.channels:
+            return None
+        return Convolutions(self.input_size, self.hidden_size, self.channels, self.n_mels)
+
+    def second(self) -> SecondStack | None:
+        """Return a new second stack of these sizes, if there is one."""
+        if not self.second_layers:
+            return None
+        return SecondStack(self.hidden_size, self.second_layers, self.phone_size)
+
+
+def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a model's tensors by their names.
+
+    To make the model is slow, even on torch's meta device: 1.2 s and 150 MB.
+    """
+    hidden, out = config.hidden_size, config.output_size
+    shapes: dict[str, tuple[int, ...]] = {
+        "input.weight": (hidden, config.input_size),
+        "input.bias": (hidden,),
+        "head.weight": (out, hidden),
+        "head.bias": (out,),
+    }
+    convolutions = config.convolutions()
+    if convolutions is not None:
+        for name, tensor in convolutions.state_dict().items():
+            shapes[f"convolutions.{name}"] = tuple(tensor.shape)
+    for layer in range(config.num_layers):
+        for part in ("ih", "hh"):
+            shapes[f"lstm.weight_{part}_l{layer}"] = (4 * hidden, hidden)
+            shapes[f"lstm.bias_{part}_l{layer}"] = (4 * hidden,)
+    for layer in range(config.second_layers):
+        for part in ("ih", "hh"):
+            shapes[f"second.layers.{layer}.weight_{part}_l0"] = (4 * hidden, hidden)
+            shapes[f"second.layers.{layer}.bias_{part}_l0"] = (4 * hidden,)
+    if config.second_layers:
+        shapes["second.head.weight"] = (config.phone_size, hidden)
+        shapes["second.head.bias"] = (config.phone_size,)
+    return shapes
+
+
+class AcousticModel(nn.Module):
+    """Timesteps in, log-posteriors of CTC tokens out (Graves et al. 2006), state passed through.
+
+    A projection to the hidden size and what convolutions add, a residual stack of LSTM layers,
+    normalisation, and the head. Gains and biases of the normalisations are folded into the weights
+    that follow them, so that a persistent kernel can run the stack in one launch.
+
+    ``second``, if the model has one, maps the ``r (T, B, H)`` of whole segments, as ``encode``
+    gives it, to ``log_probs (T, B, P)`` of phones that know what follows, too.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        hidden = config.hidden_size
+        self.config = config
+        self.input = nn.Linear(config.input_size, hidden)
+        self.convolutions = config.convolutions()
+        self.lstm = PersistentLSTM(hidden, hidden, config.num_layers, residual=True)
+        self.norm = nn.LayerNorm(hidden, eps=NORM_EPSILON, elementwise_affine=False)
+        self.head = nn.Linear(hidden, config.output_size)
+        self.second = config.second()
+
+    def initial_state(self, batch: int = 1) -> LSTMState:
+        """Return the state ``(L, batch, H)`` of streams that have heard nothing."""
+        return zero_state(self.lstm.weights, batch)
+
+    def forward(
+        self,
+        frames: Tensor,
+        state: LSTMState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        backend: str = "auto",
+    ) -> tuple[Tensor, LSTMState]:
+        """Map ``frames (T, B, I)`` to ``log_probs (T, B, V + P)`` and the state after them.
+
+        The ``V`` tokens and the ``P`` phones are two distributions, each normalised for itself.
+        ``lengths (B,)`` says how many timesteps each row has, when rows differ: what stands behind
+        them means nothing, and the row's state is the one after its last.
+        """
+        r, state = self.encode(frames, state, lengths=lengths, backend=backend)
+        return self.classify(r), state
+
+    def encode(
+        self,
+        frames: Tensor,
+        state: LSTMState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        backend: str = "auto",
+    ) -> tuple[Tensor, LSTMState]:
+        """Map ``frames (T, B, I)`` to the stack's normalised output ``r (T, B, H)``; see forward.
+
+        ``classify`` and ``second`` both read it.
+        """
+        x = self.input(frames)
+        if self.convolutions is not None:
+            x = x + self.convolutions(frames)
+        y, state = self.lstm(x, state, lengths=lengths, backend=backend)
+        r: Tensor = self.norm(y)
+        return r, state
+
+    def classify(self, r: Tensor) -> Tensor:
+        """Map ``r (T, B, H)`` to the ``log_probs (T, B, V + P)`` that ``forward`` returns."""
+        return log_softmax_heads(self.head(r), self.config)
+
+
+def log_softmax_heads(logits: Tensor, config: ModelConfig) -> Tensor:
+    """Normalise each head's part of ``logits (..., V + P)``."""
+    if not config.phone_size:
+        return logits.log_softmax(dim=-1)
+    heads = torch.split(logits, [config.vocab_size, config.phone_size], dim=-1)
+    return torch.cat([head.log_softmax(dim=-1) for head in heads], dim=-1)
