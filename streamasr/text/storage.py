@@ -7,8 +7,8 @@ from pathlib import Path
 import safetensors.torch
 from safetensors import SafetensorError
 
+from ..acoustic.model.matrices import from_int8, to_int8
 from ..errors import ModelError
-from ..int8 import from_int8, to_int8
 from .features import WordTable
 from .network import Tagger, TaggerConfig
 
