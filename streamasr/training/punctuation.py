@@ -85,7 +85,8 @@ def train_tagger(
     run = _Run(config, settings)
     if checkpoint.exists():
         run.load(checkpoint)
-    reader = _Reader(text, settings, noise, Voices.of(text, words), run.places)
+    voices = Voices.of(text, words)
+    reader = _Reader(text, settings, noise, voices, run.places, config.look_ahead)
     features = rows_of(table, words)
     while run.update < settings.updates:
         began = time.perf_counter()
@@ -117,8 +118,10 @@ class _Reader:
         noise: Noise,
         voices: Voices,
         places: NDArray[np.int64],
+        look_ahead: int,
     ) -> None:
         self._text, self._settings, self._noise, self._voices = text, settings, noise, voices
+        self._look_ahead = look_ahead
         self._places = places  # the run's own: it goes on from them
         self._pending: list[Heard | None] = [None] * settings.rows
 
@@ -152,7 +155,7 @@ class _Reader:
             part = MarkedText(
                 self._text.words[span], self._text.marks[span], self._text.capitals[span]
             )
-            heard = hear(part, self._noise, rng, self._voices)
+            heard = hear(part, self._noise, rng, self._voices, self._look_ahead)
             self._places[row] = first + len(part)
             if self._places[row] >= len(self._text) - 1:
                 self._places[row] = 0

@@ -1,4 +1,4 @@
-"""Text as a recogniser hears it: pauses between words, and words that are wrong, lost or added."""
+"""Text as a recogniser hears it: pauses between words, ends of segments, words that are wrong."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..text.features import PAUSE_LIMITS
-from ..text.labels import MARKS, UNKNOWN
+from ..text.labels import ENDS, MARKS, UNKNOWN
 from .punctuation_text import MarkedText
+
+_LONG = 0.8  # seconds of silence that end a segment
 
 __all__ = ["Heard", "Noise", "Voices", "hear"]
 
@@ -25,13 +27,16 @@ class Noise:
 
     ``errors``: share of words that are wrong, lost or added, in the mean of the texts that have
     errors at all; ``clean``: share of those that have none; ``timeless``: share of texts without
-    pauses, as plain text has none. ``pauses``: by mark, how often a pause follows it and its
-    median in seconds; ``spread`` is of the logarithm of a pause, ``pace`` of a speaker's mean.
+    pauses, as plain text has none. ``breaks``: how often a long pause ends a segment, or, where
+    there are no pauses, the end of a sentence does. ``pauses``: by mark, how often a pause follows
+    it and its median in seconds; ``spread`` is of the logarithm of a pause, ``pace`` of a speaker's
+    mean.
     """
 
     errors: float = 0.12
     clean: float = 0.3
     timeless: float = 0.25
+    breaks: float = 0.5
     spread: float = 0.5
     pace: float = 0.35
     pauses: dict[str, tuple[float, float]] = field(default_factory=lambda: dict(_PAUSES))
@@ -39,7 +44,10 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """``words (N,)`` as heard, the class of the ``pauses`` before them, and their labels."""
+    """``words (N,)`` as heard, the class of the ``pauses`` before them, and their labels.
+
+    Word -1 is the end of a segment.
+    """
 
     words: NDArray[np.int32]
     pauses: NDArray[np.int8]
@@ -77,8 +85,13 @@ class Voices:
         return cls(np.ascontiguousarray(text.words[::step]), similar)
 
 
-def hear(text: MarkedText, noise: Noise, rng: np.random.Generator, voices: Voices) -> Heard:
-    """Return a stretch of text as it may be heard."""
+def hear(
+    text: MarkedText, noise: Noise, rng: np.random.Generator, voices: Voices, look_ahead: int = 1
+) -> Heard:
+    """Return a stretch of text as it may be heard.
+
+    Segments end with as many words -1 as it takes to decide all before.
+    """
     frequent, similar = voices.frequent, voices.similar
     words, marks, capitals = text.words.copy(), text.marks.copy(), text.capitals.copy()
     before = np.concatenate([np.zeros(1, np.int8), marks[:-1]])
@@ -107,7 +120,24 @@ def hear(text: MarkedText, noise: Noise, rng: np.random.Generator, voices: Voice
         capitals[extra] = UNKNOWN
         if pauses[0]:
             pauses[extra] = 1
-    return Heard(words, pauses, marks, capitals)
+    return _broken(Heard(words, pauses, marks, capitals), noise, rng, look_ahead + 1)
+
+
+def _broken(heard: Heard, noise: Noise, rng: np.random.Generator, count: int) -> Heard:
+    """End segments in front of some words, with ``count`` words -1."""
+    if heard.pauses[0]:
+        may = heard.pauses > np.searchsorted(PAUSE_LIMITS, _LONG, side="right")
+    else:
+        ends = [MARKS.index(mark) for mark in ENDS]
+        may = np.concatenate([[False], np.isin(heard.marks[:-1], ends)])
+    places = np.flatnonzero(may & (rng.random(len(may)) < noise.breaks))
+    places = np.repeat(places[places > 0], count)
+    return Heard(
+        np.insert(heard.words, places, -1),
+        np.insert(heard.pauses, places, 0),
+        np.insert(heard.marks, places, UNKNOWN),
+        np.insert(heard.capitals, places, UNKNOWN),
+    )
 
 
 def _keep_marks(marks: NDArray[np.int8], lost: NDArray[np.bool_]) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..text.features import WordTable
 from ..text.labels import MARKS, UNKNOWN
 from ..text.network import Tagger
 
@@ -48,15 +47,17 @@ class Score:
 
 
 @torch.inference_mode()
-def predict(
-    model: Tagger, table: WordTable, words: list[str], pauses: NDArray[np.int8]
-) -> Predicted:
-    """Read a text from its beginning; ``pauses`` are the classes of those before each word."""
+def predict(model: Tagger, rows: NDArray[np.int32], pauses: NDArray[np.int8]) -> Predicted:
+    """Read a text from its beginning.
+
+    ``rows (N + look_ahead + 1, 3)`` are those of its words' embeddings, and of the end of a segment
+    at the end; ``pauses`` are the classes of those before each.
+    """
     ahead = model.config.look_ahead
-    rows = [table.rows(word) for word in words] + [table.rows("")] * (ahead + 1)
-    classes = np.concatenate([pauses, np.zeros(ahead + 1, pauses.dtype)]).astype(np.int64)
     marks, capitals, _ = model(
-        torch.tensor(rows)[:, None], torch.from_numpy(classes)[:, None], model.initial_state(1)
+        torch.from_numpy(rows.astype(np.int64))[:, None],
+        torch.from_numpy(pauses.astype(np.int64))[:, None],
+        model.initial_state(1),
     )
     return Predicted(
         marks[ahead + 1 :, 0].softmax(-1).numpy(), capitals[ahead:-1, 0].sigmoid().numpy()

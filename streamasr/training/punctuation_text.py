@@ -88,5 +88,5 @@ def frequent_words(text: MarkedText, words: Sequence[str], size: int) -> list[st
 
 
 def rows_of(table: WordTable, words: Sequence[str]) -> NDArray[np.int32]:
-    """Return the rows ``(N, 3)`` of the embeddings of a list of words."""
-    return np.array([table.rows(word) for word in words], np.int32).reshape(-1, 3)
+    """Return the rows ``(N + 1, 3)`` of the embeddings of words, the last of a segment's end."""
+    return np.array([table.rows(word) for word in [*words, ""]], np.int32)

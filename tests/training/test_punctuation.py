@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr.errors import ConfigError
-from streamasr.text.features import PAUSES, WordTable
+from streamasr.text.features import PAUSES, WordTable, pause_class
 from streamasr.text.labels import MARKS, UNKNOWN
 from streamasr.text.network import Tagger, TaggerConfig
 from streamasr.training.punctuation import PunctuationTraining, train_tagger
@@ -71,7 +71,7 @@ def test_clean_speech_has_the_books_words_and_longer_pauses_behind_marks(seed: i
     marks = rng.choice([0, 0, 0, 1, 2], size=4000).astype(np.int8)
     text = MarkedText(np.zeros(4000, np.int32), marks, np.zeros(4000, np.int8))
     voices = Voices(np.zeros(1, np.int32), np.zeros((1, 4), np.int32))
-    heard = hear(text, Noise(clean=1.0, timeless=0.0), rng, voices)
+    heard = hear(text, Noise(clean=1.0, timeless=0.0, breaks=0.0), rng, voices)
     np.testing.assert_array_equal(heard.words, text.words)
     np.testing.assert_array_equal(heard.marks, text.marks)
     assert heard.pauses.min() >= 1
@@ -89,12 +89,35 @@ def test_errors_lose_no_mark_at_all(seed: int, errors: float) -> None:
     text = MarkedText(np.arange(300, dtype=np.int32), marks, np.zeros(300, np.int8))
     similar = np.repeat(np.arange(300, 304, dtype=np.int32)[None], 300, axis=0)
     voices = Voices(np.array([400], np.int32), similar)
-    heard = hear(text, Noise(errors=errors, clean=0.0), rng, voices)
+    heard = hear(text, Noise(errors=errors, clean=0.0, breaks=0.0), rng, voices)
     assert len({len(row) for row in dataclasses.astuple(heard)}) == 1
     # Two words in a row that are lost may take a mark with them.
     assert (heard.marks == 2).sum() >= 100 - (300 - len(heard.words)) - 30
     added = heard.capitals == UNKNOWN
     assert set(heard.words[added]) <= {400}
+
+
+@given(st.integers(0, 10**6), st.integers(0, 3), st.sampled_from([0.0, 1.0]))
+def test_segments_end_at_long_pauses_or_at_sentences(
+    seed: int, look_ahead: int, timeless: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    marks = rng.choice([0, 0, 1, 2], size=500).astype(np.int8)
+    text = MarkedText(np.arange(500, dtype=np.int32), marks, np.zeros(500, np.int8))
+    voices = Voices(np.zeros(1, np.int32), np.zeros((500, 1), np.int32))
+    noise = Noise(clean=1.0, timeless=timeless, breaks=1.0)
+    heard = hear(text, noise, rng, voices, look_ahead)
+    ends = heard.words == -1
+    np.testing.assert_array_equal(heard.words[~ends], text.words)
+    np.testing.assert_array_equal(heard.marks[~ends], marks)
+    assert (heard.marks[ends] == UNKNOWN).all()
+    behind = [k for k in range(1, len(ends)) if ends[k - 1] and not ends[k]]
+    assert behind
+    assert ends.sum() == len(behind) * (look_ahead + 1)
+    if timeless:
+        assert all(marks[heard.words[k] - 1] == 2 for k in behind)
+    else:
+        assert all(heard.pauses[k] >= pause_class(0.8) for k in behind)
 
 
 def test_similar_words_begin_or_end_alike() -> None:
@@ -103,6 +126,12 @@ def test_similar_words_begin_or_end_alike() -> None:
     similar = Voices.of(text, words).similar
     assert "horse" in {words[place] for place in similar[0, :2]}
     assert "mouse" in {words[place] for place in similar[0, 2:]}
+
+
+def predicted(model: Tagger, table: WordTable, words: list[str]) -> Predicted:
+    ends = [""] * (model.config.look_ahead + 1)
+    rows = np.array([table.rows(word) for word in [*words, *ends]], np.int32)
+    return predict(model, rows, np.zeros(len(rows), np.int8))
 
 
 def trained(book: Path, folder: Path, updates: int, stop: int | None = None) -> Tagger:
@@ -126,7 +155,7 @@ def test_it_learns_a_text_by_heart(book: Path, tmp_path: Path) -> None:
     model = trained(book, tmp_path, 500)
     text, words = encoded(book)
     table = WordTable(frequent_words(text, words, 100), 16)
-    said = predict(model, table, [words[k] for k in text.words], np.zeros(len(text), np.int8))
+    said = predicted(model, table, [words[k] for k in text.words])
     scores = f1_scores(said, text.marks, text.capitals)
     assert min(scores[name].f1 for name in (".", ",", "?", ";", "capital")) > 0.9
 
@@ -152,13 +181,13 @@ def test_predictions_are_about_the_word_they_stand_at(look_ahead: int) -> None:
     config = TaggerConfig(rows=len(table), embedding_size=4, hidden_size=8, look_ahead=look_ahead)
     model = Tagger(config).eval()
     words = ["a", "b", "b", "a", "b"]
-    said = predict(model, table, words, np.zeros(5, np.int8))
+    said = predicted(model, table, words)
     assert len(said.marks) == len(said.capitals) == 5
     # What comes more than ``look_ahead`` words behind a word does not change its capital, nor the
     # mark before it.
     for place in range(5):
         other = [*words[: place + look_ahead + 1], *"aaaaaaa"][:5]
-        changed = predict(model, table, other, np.zeros(5, np.int8))
+        changed = predicted(model, table, other)
         np.testing.assert_allclose(changed.capitals[place], said.capitals[place], rtol=1e-5)
         if place:
             np.testing.assert_allclose(changed.marks[place - 1], said.marks[place - 1], rtol=1e-5)
