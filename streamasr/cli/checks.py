@@ -41,8 +41,8 @@ def check_recognizer(
         raise ModelError(f"{option} needs the beam search: --decoder beam, not greedy")
     if hotwords:
         _note_folded(hotwords, note)
-    if backend is Backend.triton:
-        _check_gpu()
+    if backend in (Backend.triton2, Backend.triton):
+        _check_gpu(backend)
     if decoder is Decoder.beam or hotwords or nbest > 1:
         from ..decoding.beam import check_beam
 
@@ -61,12 +61,13 @@ def _note_folded(hotwords: Path, note: Callable[[str], None]) -> None:
         note(f"hotwords have letters a to z: {'; '.join(changed[:_MOST_NAMED])}{tail}")
 
 
-def _check_gpu() -> None:
+def _check_gpu(backend: Backend) -> None:
     import torch
 
     if not torch.cuda.is_available():
         raise ModelError(
-            "--backend triton needs an NVIDIA GPU, and PyTorch sees none here: use auto or torch"
+            f"--backend {backend.value} needs an NVIDIA GPU, and PyTorch sees none here: "
+            "use auto or torch"
         )
 
 
