@@ -3,11 +3,13 @@
     scripts/gpu_check
     scripts/gpu_check --only correctness,soak --soak 10000000
     scripts/gpu_check --only search
+    scripts/gpu_check --only version2 --minutes 3
 
 Correctness against float64 at real sizes, provoked failures, a soak beside cuDNN, the benchmark
-beside its baselines, the latency of whole chunks, and the beam search beside the CPU's. The
-results go to ``benchmarks/results/<gpu>-<date>.json`` with commit and versions, with a plot beside
-it. Exit code 1 if anything was wrong.
+beside its baselines, the latency of whole chunks, and the beam search beside the CPU's; and, when
+asked for, all of this for version 2 of the kernels. The results go to
+``benchmarks/results/<gpu>-<date>.json`` with commit and versions, with a plot beside it. Exit code
+1 if anything was wrong.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ import torch
 from . import correctness, soak
 
 PARTS = ["correctness", "soak", "benchmark", "chunks", "search"]
+ASKED_FOR = ["version2"]
+TOLD = ("errors", "said", "error", "kernels", "wrong", "us_per_timestep", "ns", "worst_chunk_error")
 RESULTS = Path(__file__).parents[1] / "results"
 
 
@@ -47,7 +51,7 @@ def attempt(name: str, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         found = {"ok": False, "error": f"{type(error).__name__}: {error}"}
     found["seconds"] = time.perf_counter() - began
     verdict = "ok" if found["ok"] else "WRONG"
-    details = {k: v for k, v in found.items() if k in ("errors", "said", "error", "kernels")}
+    details = {k: v for k, v in found.items() if k in TOLD}
     say(f"{verdict:5} {found['seconds']:6.1f} s  {name}  {details or ''}")
     return found
 
@@ -88,13 +92,17 @@ def main() -> None:
         "--only",
         type=lambda words: words.split(","),
         default=PARTS,
-        help=f"parts, separated by commas [{','.join(PARTS)}]",
+        help=f"parts, separated by commas [{','.join(PARTS)}]; also {', '.join(ASKED_FOR)}",
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="for version2: the rest is left out [10]"
     )
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     options = parser.parse_args()
-    unknown = set(options.only) - set(PARTS)
+    known = [*PARTS, *ASKED_FOR]
+    unknown = set(options.only) - set(known)
     if unknown:
-        parser.error(f"--only: no part {', '.join(sorted(unknown))}: choose of {', '.join(PARTS)}")
+        parser.error(f"--only: no part {', '.join(sorted(unknown))}: choose of {', '.join(known)}")
     if not torch.cuda.is_available():
         sys.exit("scripts/gpu_check needs an NVIDIA GPU, and torch sees none here")
     correctness.forbid_tf32()
@@ -123,14 +131,33 @@ def main() -> None:
     if "search" in options.only:
         results["search"] = attempt("beam search", _search)
     path = stem.with_suffix(".json")
-    if path.exists():  # parts of the same day and commit add up
+    if "version2" in options.only:
+        _version2(options, results, path)
+    results = write(results, path)
+    say(f"wrote {path}")
+    parts = [part for value in results.values() for part in _parts(value)]
+    sys.exit(0 if all(part["ok"] for part in parts) else 1)
+
+
+def write(results: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Write the results; parts of the same day and commit add up. Return all there are."""
+    if path.exists():
         before = json.loads(path.read_text())
         if before["commit"] == results["commit"]:
             results = {**before, **results}
     path.write_text(json.dumps(results, indent=1) + "\n")
-    say(f"wrote {path}")
-    parts = [part for value in results.values() for part in _parts(value)]
-    sys.exit(0 if all(part["ok"] for part in parts) else 1)
+    return results
+
+
+def _version2(options: argparse.Namespace, results: dict[str, Any], path: Path) -> None:
+    """Run what there is time for; what is known by then is on disk after each part."""
+    from . import version2
+
+    clock = version2.Clock(options.minutes)
+    found = version2.parts(clock, attempt, jobs=options.jobs, steps=options.soak)
+    for name, part in found:
+        results[f"version2_{name}"] = part
+        write(results, path)
 
 
 def _environment() -> dict[str, Any]:
@@ -169,6 +196,8 @@ def _all_ok(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def _parts(value: object) -> list[dict[str, Any]]:
     found = value if isinstance(value, list) else [value]
+    if isinstance(value, dict) and "ok" not in value:
+        found = list(value.values())
     return [one for one in found if isinstance(one, dict) and "ok" in one]
 
 

@@ -107,7 +107,7 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     return error if math.isfinite(error) else math.inf
 
 
-def check(case: Case) -> dict[str, Any]:
+def check(case: Case, backend: str = "triton") -> dict[str, Any]:
     """Run one case and return what came out; ``ok`` is the verdict."""
     weights, (x, state) = case.weights(), case.input()
     lengths = None
@@ -115,7 +115,7 @@ def check(case: Case) -> dict[str, Any]:
         lengths = torch.randint(
             0, case.T + 1, (case.B,), generator=torch.Generator().manual_seed(2)
         )
-    options: dict[str, Any] = {"residual": case.residual, "backend": "triton", "split": case.split}
+    options: dict[str, Any] = {"residual": case.residual, "backend": backend, "split": case.split}
     carried, outputs = state, []
     with torch.inference_mode():
         for part in x.tensor_split(case.chunks):
@@ -135,7 +135,7 @@ def check(case: Case) -> dict[str, Any]:
         "h": relative_error(carried.h, last.h),
         "C": relative_error(carried.C, last.C),
     }
-    plan = plan_for(weights, case.B, residual=case.residual, split=case.split)
+    plan = plan_for(weights, case.B, residual=case.residual, split=case.split, backend=backend)
     return {
         "case": case.__dict__,
         "kernels": [launch.kernel for launch in plan.launches],
@@ -174,12 +174,12 @@ def _raises(act: Callable[[], object], *words: str) -> dict[str, Any]:
     return {"said": "", "ok": False}
 
 
-def failures() -> Iterator[tuple[str, dict[str, Any]]]:
+def failures(backend: str = "triton") -> Iterator[tuple[str, dict[str, Any]]]:
     """Provoke what can go wrong; each must end in one clear error, never in a hang."""
     for case in (Case(4, 512, 1, 8, residual=True), Case(1, 512, 32, 8)):
         weights, (x, state) = case.weights(), case.input()
-        plan = plan_for(weights, case.B, residual=case.residual)
-        name = plan.launches[0].kernel
+        plan = plan_for(weights, case.B, residual=case.residual, backend=backend)
+        name = f"{plan.launches[0].kernel}, {case.B} rows"
         limit, persistent_lstm._launch.POLL_LIMIT = persistent_lstm._launch.POLL_LIMIT, 20_000
 
         def wait_in_vain(
@@ -210,14 +210,14 @@ def failures() -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{name}: a NaN stays in its row", {"ok": ok}
 
 
-def graph() -> dict[str, Any]:
+def graph(backend: str = "triton") -> dict[str, Any]:
     """Capture a chunk as a CUDA graph; its replay must give the same bits."""
     case = Case(4, 512, 1, 8, residual=True)
     weights, (x, state) = case.weights(), case.input()
 
     def run() -> Tensor:
         with torch.inference_mode():
-            return lstm(x, weights, state, residual=True, backend="triton")[0]
+            return lstm(x, weights, state, residual=True, backend=backend)[0]
 
     expected = run().clone()
     side = torch.cuda.Stream()

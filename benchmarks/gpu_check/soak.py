@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -15,8 +16,13 @@ CHUNK = 1000
 TOLERANCE = 1e-5
 
 
-def soak(batch: int, timesteps: int) -> dict[str, Any]:
-    """Run 4 x 512 for ``timesteps`` in chunks of 1,000, both states carried apart."""
+def soak(
+    batch: int, timesteps: int, backend: str = "triton", seconds: float = math.inf
+) -> dict[str, Any]:
+    """Run 4 x 512 for ``timesteps`` in chunks of 1,000, both states carried apart.
+
+    It ends early after ``seconds``.
+    """
     case = Case(4, 512, batch, CHUNK)
     weights = case.weights()
     peer = torch.nn.LSTM(512, 512, 4, device=GPU)
@@ -29,13 +35,14 @@ def soak(batch: int, timesteps: int) -> dict[str, Any]:
     zeros = torch.zeros(4, batch, 512, device=GPU)
     state, peer_state = LSTMState(zeros, zeros), (zeros, zeros)
     generator = torch.Generator(GPU).manual_seed(3)
-    worst, ours, theirs = 0.0, 0.0, 0.0
+    worst, ours, theirs, steps = 0.0, 0.0, 0.0, 0
+    end = time.monotonic() + seconds
     with torch.inference_mode():
-        for _ in range(timesteps // CHUNK):
+        while steps < timesteps // CHUNK * CHUNK and (time.monotonic() < end or not steps):
             x = torch.randn(CHUNK, batch, 512, device=GPU, generator=generator)
             torch.cuda.synchronize()
             began = time.perf_counter()
-            y, state = lstm(x, weights, state, backend="triton")
+            y, state = lstm(x, weights, state, backend=backend)
             torch.cuda.synchronize()
             between = time.perf_counter()
             expected, peer_state = peer(x, peer_state)
@@ -44,8 +51,9 @@ def soak(batch: int, timesteps: int) -> dict[str, Any]:
             theirs += time.perf_counter() - between
             raise_pending_error(x.device)
             worst = max(worst, relative_error(y, expected))
-    steps = timesteps // CHUNK * CHUNK
+            steps += CHUNK
     return {
+        "backend": backend,
         "batch": batch,
         "timesteps": steps,
         "worst_chunk_error": worst,

@@ -5,15 +5,23 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ..errors import ConfigError
 from .prose import is_prose
 from .sentences import sentences
 
-__all__ = ["SUFFIXES", "book_text", "is_copyrighted", "sentences_of_book"]
+__all__ = [
+    "book_files",
+    "book_text",
+    "is_copyrighted",
+    "is_english",
+    "prose_of_book",
+    "sentences_of_book",
+]
 
-SUFFIXES = (".md", ".txt", ".xml")
+_SUFFIXES = (".md", ".txt", ".xml")
 
 _SPELLED = {
     **dict.fromkeys("’′´", "'"),
@@ -50,6 +58,25 @@ _KILLED = re.compile(
 _SQUARE = re.compile(r"\[([^\[\]]{0,2499})\]")
 _CURLY, _TAG = re.compile(r"\{[^}]{0,11}\}"), re.compile(r"<[^>\n]{0,89}>")
 _CLOSING = re.compile(r"(theend|finis|end|transcribersnotes?)")
+
+
+def book_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the files among ``paths``, and the books in the folders among them, by name.
+
+    Raises ConfigError for a path that does not exist, and if no book is found.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = (p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+            found += sorted(inside)
+        elif path.exists():
+            found.append(path)
+        else:
+            raise ConfigError(f"{path}: no such file or folder")
+    if not found:
+        raise ConfigError(f"no {', '.join(_SUFFIXES)} in {' '.join(map(str, paths))}")
+    return found
 
 
 def book_text(path: Path) -> str:
@@ -93,13 +120,21 @@ def _paragraph_end(tag: re.Match[str]) -> str:
 
 def sentences_of_book(text: str) -> list[str]:
     """Return the sentences of a book's prose; of a book that is not English, none."""
-    found: list[str] = []
+    found = [sentence for paragraph in prose_of_book(text) for sentence in sentences(paragraph)]
+    return found if is_english(" ".join(found).split()) else []
+
+
+def prose_of_book(text: str) -> Iterator[str]:
+    """Yield the paragraphs of running prose between a book's licence and its end."""
     for paragraph in _paragraphs(_without_brackets(_without_licence(text))):
         if is_prose(paragraph):
-            found += sentences(paragraph)
-    words = " ".join(found).split()
+            yield paragraph
+
+
+def is_english(words: list[str]) -> bool:
+    """Say whether the commonest words of English are common among these."""
     common = sum(map(words.count, ("the", "of", "and", "to")))
-    return found if common >= 0.06 * len(words) else []
+    return common >= 0.06 * len(words)
 
 
 def is_copyrighted(text: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .numerals import cardinal, ordinal, roman, spoken_number
 
-__all__ = ["sentences"]
+__all__ = ["SPREAD", "TOKEN", "Reading", "opens_sentence", "sentences"]
 
 _LONGEST, _SHORTEST_PART = 45, 12  # words: what is longer is cut at a pause, if it has one
 _LIMIT = 60  # words of a sentence without a pause that is still kept
@@ -39,14 +39,14 @@ _MONARCHS = set(_NAMES_OF_MONARCHS.split())
 _PARTS = "chapter book volume part act scene section number psalm canto page letter vol no"
 _NUMBERED = set(_PARTS.split())
 
-_SPREAD = (
+SPREAD = (
     (re.compile(r"-{2,}"), " -- "),
     (re.compile(r"[\n*]"), " "),
     (re.compile(r"([,;:!?])(?=[A-Za-z])"), r"\1 "),
     (re.compile(r"\.{2,}(?=.)"), " -- "),
     (re.compile(r"(?<=\d)-(?=[ ,]|$)"), " "),
 )
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"(?P<lead>[\"'(\[{<.,;:!?‘-]*)(?P<core>.*?)(?P<tail>[\"')\]}>.,;:!?-]*)", re.DOTALL
 )
 _ALONE = {"--": "", "&": "and", "%": "percent"}
@@ -103,7 +103,7 @@ def sentences(paragraph: str) -> list[str]:
     Sentences end at a full stop, question or exclamation mark with a capital behind; of more than
     45 words they are cut at semicolons, dashes or commas. Single words are left out.
     """
-    for pattern, replacement in _SPREAD:
+    for pattern, replacement in SPREAD:
         paragraph = pattern.sub(replacement, paragraph)
     tokens = paragraph.split()
     draft, found = _Draft(), []
@@ -114,17 +114,17 @@ def sentences(paragraph: str) -> list[str]:
             if token == "--":
                 draft.pause(2)
                 after_monarch = after_numbered = False
-            elif "." in token and place + 1 < len(tokens) and _opens_sentence(tokens, place):
+            elif "." in token and place + 1 < len(tokens) and opens_sentence(tokens, place):
                 found += draft.finish()
             continue
-        match = _TOKEN.fullmatch(token)
+        match = TOKEN.fullmatch(token)
         assert match is not None
         lead, core, tail = match.group("lead", "core", "tail")
         if "(" in lead or "[" in lead:
             draft.pause(2)
         abbreviated = is_monarch = is_numbered = False
         if core:
-            read = _Reading(core, tail, tokens, place, previous, after_monarch, after_numbered)
+            read = Reading(core, tail, tokens, place, previous, after_monarch, after_numbered)
             spoken, abbreviated = read.spoken()
             draft.add(spoken)
             is_monarch = core in _MONARCHS and not tail
@@ -134,7 +134,7 @@ def sentences(paragraph: str) -> list[str]:
         after_monarch, after_numbered = is_monarch, is_numbered
         certain = "!" in tail or "?" in tail
         if (certain or "." in tail) and (certain or not abbreviated):
-            if place + 1 >= len(tokens) or _opens_sentence(tokens, place):
+            if place + 1 >= len(tokens) or opens_sentence(tokens, place):
                 found += draft.finish()
                 after_monarch = after_numbered = False
             else:
@@ -146,7 +146,7 @@ def sentences(paragraph: str) -> list[str]:
     return found + draft.finish()
 
 
-def _opens_sentence(tokens: list[str], place: int) -> bool:
+def opens_sentence(tokens: list[str], place: int) -> bool:
     """Say whether what follows a token begins as a sentence does: capital, digit or nothing."""
     for token in tokens[place + 1 :]:
         if first := _FIRST.search(token):
@@ -157,7 +157,7 @@ def _opens_sentence(tokens: list[str], place: int) -> bool:
 
 
 @dataclass(slots=True)
-class _Reading:
+class Reading:
     """One token without the marks around it, and where it stands."""
 
     core: str
@@ -178,7 +178,7 @@ class _Reading:
         text = _DIGITS.sub(lambda digits: f" {spoken_number(digits.group())} ", self.core)
         # U.S.A. and the like end a sentence where one seems to begin.
         letters = len(self.core) >= 3 and self.core[0].isupper() and self.core[1] == "."
-        return text, letters and self._dot and not _opens_sentence(self.tokens, self.place)
+        return text, letters and self._dot and not opens_sentence(self.tokens, self.place)
 
     @property
     def _dot(self) -> bool:
@@ -192,7 +192,7 @@ class _Reading:
             saint = self._next_letter().isupper()
             return ("saint" if saint or not dot else "street"), saint
         if core == "etc":
-            return "et cetera", dot and not _opens_sentence(self.tokens, self.place)
+            return "et cetera", dot and not opens_sentence(self.tokens, self.place)
         if core == "i.e" or (core == "ie" and dot):
             return "that is", True
         return ("for example", True) if core == "e.g" else None

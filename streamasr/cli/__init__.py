@@ -16,6 +16,7 @@ from ..errors import MissingError, StreamasrError
 from . import console
 from .compile import compile_search
 from .evaluate import evaluate
+from .export import export
 from .mic import devices, mic
 from .profile import profile
 from .serve import serve
@@ -43,6 +44,7 @@ app.command()(train)
 app.command()(tune)
 app.command()(prepare_librispeech)
 app.command("compile")(compile_search)
+app.add_typer(export, name="export")
 
 
 def _version(show: bool) -> None:

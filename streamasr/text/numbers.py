@@ -36,7 +36,10 @@ from .tables import (
     YEAR_BEFORE,
 )
 
-__all__ = ["Span", "write_decided", "write_numbers"]
+__all__ = ["LOOK_BACK", "Span", "scan", "write_decided", "write_numbers"]
+
+LOOK_BACK = 3
+"""Words before one that the rules look at, at most."""
 
 _Rule = Callable[[Ahead, int, Span | None], Span | None]
 
@@ -50,28 +53,37 @@ def write_numbers(words: Sequence[str]) -> list[Span]:
     ``words`` are lower case, as recognised. The spans are in order and do not overlap; words
     outside them are written as they are, as are small and ambiguous numbers.
     """
-    return _write(Ahead(words), complete=True)[0]
+    return [span for span in scan(words)[0] if span.kind != "said"]
 
 
 def write_decided(words: Sequence[str]) -> tuple[list[Span], int]:
     """Return the spans that no further word can change, and how many words are decided."""
-    return _write(Ahead(words), complete=False)
+    spans, decided = scan(words, complete=False)
+    return [span for span in spans if span.kind != "said"], decided
 
 
-def _write(words: Ahead, *, complete: bool) -> tuple[list[Span], int]:
+def scan(
+    words: Sequence[str], begin: int = 0, last: Span | None = None, *, complete: bool = True
+) -> tuple[list[Span], int]:
+    """Return the spans from ``begin`` on, and how many words are decided.
+
+    Those that are "said" are written as they were said, and are to be kept together: the rules
+    are not to begin within them. ``last`` is the span before ``begin``, if one ends there or one
+    word before; ``LOOK_BACK`` words in front of ``begin`` are enough. Without ``complete`` more
+    words may follow, and only what they cannot change is decided.
+    """
+    seen = Ahead(words)
     spans: list[Span] = []
-    last: Span | None = None
-    at = 0
+    at = begin
     while at < len(words):
-        words.overran = False
-        found = _first(words, at, last)
-        if words.overran and not complete:
+        seen.overran = False
+        found = _first(seen, at, last)
+        if seen.overran and not complete:
             break
         if found is None:
             at += 1
             continue
-        if found.kind != "said":
-            spans.append(found)
+        spans.append(found)
         last, at = found, found.end
     return spans, at
 

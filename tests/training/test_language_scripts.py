@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import subprocess
@@ -92,3 +93,26 @@ def test_an_arpa_file_is_pruned_to_several_sizes(tmp_path):
     assert one_name.returncode == 1
     message = "prune_language_model: error: PRUNED needs {} in its name for several sizes\n"
     assert one_name.stderr == message
+
+
+def test_books_become_a_tagger_that_goes_on_learning(book, tmp_path):
+    folder = tmp_path / "tagger"
+    sizes = ("--vocabulary", 50, "--affixes", 64, "--embedding-size", 8, "--hidden-size", 16)
+    command = ("train_punctuation", folder, book, *sizes, "--rows", 4, "--save-every", 2)
+    first = run(*command, "--updates", 2)
+    assert first.returncode == 0, first.stderr
+    again = run(*command, "--updates", 4, "--held-out", book, "--most", 500)
+    assert again.returncode == 0, again.stderr
+    assert "update 4 of 4" in again.stdout
+    assert "update 1 of 4" not in again.stdout
+    lines = [json.loads(line) for line in again.stdout.splitlines() if line.startswith("{")]
+    assert [(line["book"], line["pauses"]) for line in lines] == [
+        ("book.txt", False),
+        ("all", False),
+        ("book.txt", True),
+        ("all", True),
+    ]
+    assert {"tagger.safetensors", "tagger.txt"} <= {path.name for path in folder.iterdir()}
+    missing = run("train_punctuation", tmp_path / "other", tmp_path / "nothing.txt")
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("train_punctuation: error:")

@@ -1,0 +1,79 @@
+"""What onnxruntime makes of an exported model, beside the model itself, chunk by chunk."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from streamasr.acoustic.model import load_bundle
+from streamasr.export import export_onnx
+from streamasr.pretrained import PRETRAINED
+
+from ..conftest import relative_error
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return load_bundle(PRETRAINED)
+
+
+@pytest.fixture(scope="module")
+def exported(bundle, tmp_path_factory):
+    return export_onnx(bundle, tmp_path_factory.mktemp("onnx"))
+
+
+def session(path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("cuts", [[], [1, 2, 7], [10]])
+@torch.inference_mode()
+def test_chunks_are_what_the_model_makes_of_the_whole(bundle, exported, cuts):
+    model, c = bundle.model, bundle.model.config
+    torch.manual_seed(0)
+    frames = torch.randn(17, 2, c.input_size)
+    encoded, state = model.encode(frames)
+    log_probs = model.classify(encoded)
+    run = session(exported[0])
+    h = C = np.zeros((c.num_layers, 2, c.hidden_size), np.float32)
+    found = []
+    for chunk in frames.tensor_split(cuts):
+        *outputs, h, C = run.run(None, {"frames": chunk.numpy(), "h": h, "C": C})
+        found.append(outputs)
+    for index, expected in enumerate((log_probs, encoded)):
+        ours = torch.from_numpy(np.concatenate([outputs[index] for outputs in found]))
+        assert (ours - expected).abs().max() < 1e-4
+    assert relative_error(torch.from_numpy(h), state.h) < 1e-4
+    assert relative_error(torch.from_numpy(C), state.C) < 1e-4
+
+
+@torch.inference_mode()
+def test_the_second_pass_is_the_models(bundle, exported):
+    encoded = torch.randn(23, 1, bundle.model.config.hidden_size)
+    (found,) = session(exported[1]).run(None, {"encoded": encoded.numpy()})
+    assert (torch.from_numpy(found) - bundle.model.second(encoded)).abs().max() < 1e-4
+
+
+def test_a_model_without_phones_or_second_pass_has_one_head(tiny_folder, tmp_path):
+    bundle = load_bundle(tiny_folder)
+    (path,) = export_onnx(bundle, tmp_path)
+    c = bundle.model.config
+    frames = torch.randn(3, 1, c.input_size)
+    zeros = np.zeros((c.num_layers, 1, c.hidden_size), np.float32)
+    found, *_ = session(path).run(None, {"frames": frames.numpy(), "h": zeros, "C": zeros})
+    with torch.inference_mode():
+        expected, _ = bundle.model(frames)
+    assert (torch.from_numpy(found) - expected).abs().max() < 1e-4
+
+
+def test_the_metadata_is_all_that_a_program_needs(bundle, exported):
+    for path in exported:
+        kept = session(path).get_modelmeta().custom_metadata_map
+        assert tuple(json.loads(kept["tokens"])) == bundle.tokens.symbols
+        assert tuple(json.loads(kept["phones"])) == bundle.phones.symbols
+        assert json.loads(kept["frontend"])["stride"] == bundle.config.frontend.stride
+        assert json.loads(kept["delay_seconds"]) == bundle.config.delay_seconds
