@@ -31,13 +31,14 @@ def check_model(model: Path | None) -> None:
         raise ModelError(f"{model}: no such model folder")
 
 
-def check_gpu() -> None:
+def check_gpu(backend: str) -> None:
     """Raise ModelError where the kernels have no GPU to run on."""
     import torch
 
     if not torch.cuda.is_available():
         raise ModelError(
-            "--backend triton needs an NVIDIA GPU, and PyTorch sees none here: use auto or torch"
+            f"--backend {backend} needs an NVIDIA GPU, and PyTorch sees none here: "
+            "use auto or torch"
         )
 
 

@@ -41,8 +41,8 @@ def recognizer_options(
     phrases = read_hotwords(hotwords) if hotwords else []
     if folded := folded_note(phrases):
         note(folded)
-    if backend is Backend.triton:
-        check_gpu()
+    if backend in (Backend.triton2, Backend.triton):
+        check_gpu(backend.value)
     if decoder is Decoder.beam or hotwords or nbest > 1:
         from ..decoding.beam import check_beam
 
