@@ -29,7 +29,7 @@ from streamasr.cores import cores
 from streamasr.jobs.local import LocalPool
 from streamasr.jobs.tasks import Settings, Task
 from streamasr.manifest import Utterance, read_manifest
-from streamasr.scoring import count_errors
+from streamasr.wer import count_errors
 
 _peer: Any = None
 

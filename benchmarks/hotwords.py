@@ -23,7 +23,7 @@ from streamasr.decoding.graph import load_graph
 from streamasr.hotwords import Hotword
 from streamasr.manifest import Utterance, normalise, read_manifest
 from streamasr.pretrained import PRETRAINED
-from streamasr.scoring import count_errors
+from streamasr.wer import count_errors
 
 
 def unknown_words(model: Path, words: list[str]) -> list[str]:

@@ -25,7 +25,7 @@ from streamasr import Recognizer
 from streamasr.audio import open_audio
 from streamasr.evaluation import evaluate
 from streamasr.manifest import Utterance, read_manifest
-from streamasr.scoring import count_errors
+from streamasr.wer import count_errors
 
 
 def pocketsphinx(utterances: list[Utterance]) -> dict[str, float]:

@@ -27,7 +27,7 @@ from streamasr.audio import open_audio
 from streamasr.manifest import Utterance, normalise, read_manifest
 from streamasr.pretrained import PRETRAINED
 from streamasr.samples import rechunk
-from streamasr.scoring import ErrorCounts, aligned_words, count_errors
+from streamasr.wer import ErrorCounts, aligned_words, count_errors
 
 CHUNKS_MS = (80, 160, 320, 640, 0)  # 0: the whole recording at once
 SNRS_DB = (20, 10, 5)

@@ -30,7 +30,7 @@ from .pipeline import LivePipeline
 from .pretrained import PRETRAINED
 from .samples import as_samples, rechunk
 from .segment import EndpointConfig
-from .sources import Source, blocks_of
+from .sources import AudioInput, blocks_of
 from .timings import Timings
 from .transcript import Alternative, Transcript, Word, clipped
 
@@ -177,7 +177,7 @@ class Recognizer:
 
     def transcribe(
         self,
-        source: Source,
+        source: AudioInput,
         *,
         sample_rate: int | None = None,
         track: int | str | None = None,
@@ -382,7 +382,7 @@ class Listener:
         samples = as_samples(block.samples, heard, rate)
         events: list[Event] = []
         if block.reason:
-            events += self._break_off(block.lost_seconds, block.reason)
+            events += self._end_segment(block.lost_seconds, block.reason)
         if rate != self._rate or self._resampling is not None:
             ready, self._resampling = convert(samples.numpy(), rate, self._rate, self._resampling)
             samples = torch.from_numpy(ready)
@@ -403,9 +403,9 @@ class Listener:
 
     def finish(self) -> list[Event]:
         """Hear the end: return the last final, if words are open."""
-        return self._break_off()
+        return self._end_segment()
 
-    def _break_off(self, lost_seconds: float = 0.0, reason: str = "") -> list[Event]:
+    def _end_segment(self, lost_seconds: float = 0.0, reason: str = "") -> list[Event]:
         events: list[Event] = []
         if self._resampling is not None:
             rest = torch.from_numpy(flush(self._resampling))
@@ -415,7 +415,7 @@ class Listener:
         if self._pending_length:
             events, self.state = self._pipeline.advance(torch.cat(self._pending), self.state)
             self._pending, self._pending_length = [], 0
-        last, self.state = self._pipeline.break_off(self.state, lost_seconds, reason)
+        last, self.state = self._pipeline.end_segment(self.state, lost_seconds, reason)
         return self._stamped([*events, *last])
 
     def _stamped(self, events: Sequence[Event]) -> list[Event]:

@@ -10,7 +10,7 @@ from functools import partial
 from .api import Recognizer
 from .failures import Failure, attempt
 from .manifest import Utterance
-from .scoring import ErrorCounts, count_errors
+from .wer import ErrorCounts, count_errors
 
 __all__ = ["Evaluation", "Result", "evaluate"]
 

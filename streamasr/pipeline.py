@@ -37,7 +37,7 @@ class ListenState:
 class LivePipeline:
     """Recognition with endpoints: ``(samples, state) -> (events, state)``. Immutable.
 
-    The three stages one after the other; ``hear`` runs the second for many sessions at once.
+    The three stages one after the other; ``forward`` runs the second for many sessions at once.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class LivePipeline:
         parts, segmenter = self.segmenter(samples, state.segmenter)
         return self._decode(parts, replace(state, segmenter=segmenter))
 
-    def hear(
+    def forward(
         self, parts: Sequence[Sequence[Part]], states: Sequence[AcousticState]
     ) -> list[tuple[list[AcousticOutput], AcousticState]]:
         """Run the model over the parts of several sessions, in one pass.
@@ -86,7 +86,7 @@ class LivePipeline:
         events, decoding = self.decoding.partial(state.decoding)
         return events, replace(state, decoding=decoding)
 
-    def break_off(
+    def end_segment(
         self, state: ListenState, lost_seconds: float = 0.0, reason: str = ""
     ) -> tuple[list[Event], ListenState]:
         """End the segment, since nothing follows, or only after ``lost_seconds``."""
@@ -99,7 +99,7 @@ class LivePipeline:
 
     def _decode(self, parts: Sequence[Part], state: ListenState) -> tuple[list[Event], ListenState]:
         """Run the model over the parts of a session, and decode what it made of them."""
-        ((outputs, acoustic),) = self.hear([parts], [state.acoustic])
+        ((outputs, acoustic),) = self.forward([parts], [state.acoustic])
         events: list[Event] = []
         decoding = state.decoding
         for part, output in zip(parts, outputs, strict=True):

@@ -15,9 +15,9 @@ from .audio import Resampler, open_audio
 from .errors import AudioError, ConfigError
 from .samples import as_samples
 
-__all__ = ["Source", "blocks_of"]
+__all__ = ["AudioInput", "blocks_of"]
 
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | ArrayLike
+AudioInput = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | ArrayLike
 """A path, the bytes of a recording, a binary file that holds one, or samples ``(n,)``."""
 
 _BLOCK = 160_000
@@ -25,7 +25,7 @@ _BLOCK = 160_000
 
 @contextmanager
 def blocks_of(
-    source: Source, sample_rate: int | None = None, track: int | str | None = None
+    source: AudioInput, sample_rate: int | None = None, track: int | str | None = None
 ) -> Iterator[Iterator[NDArray[np.float32]]]:
     """Open ``source`` and yield its blocks ``(n,)``, 16 kHz mono.
 
@@ -52,7 +52,7 @@ def blocks_of(
         yield audio.blocks()
 
 
-def _recording(source: Source) -> str | os.PathLike[str] | BinaryIO | None:
+def _recording(source: AudioInput) -> str | os.PathLike[str] | BinaryIO | None:
     """Return a path or a file; None for samples."""
     if isinstance(source, (str, os.PathLike)):
         return source

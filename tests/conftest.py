@@ -16,7 +16,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 from persistent_lstm import Device, LayerWeights, Plan
-from persistent_lstm.functional import TRITON
+from persistent_lstm.planning import PLANNERS
 
 from streamasr.acoustic.frontend import FrontendConfig
 from streamasr.acoustic.model import AcousticModel, ModelConfig, save_bundle
@@ -135,7 +135,7 @@ def toy_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         backend: str = "triton",
     ) -> Plan:
         first = weights[0]
-        return TRITON[backend](
+        return PLANNERS[backend](
             *(len(weights), first.w_hh.shape[1], batch, first.w_hh.dtype),
             Device("toy", 90, 4, 227 * 1024),
             inputs=first.w_ih.shape[1],

@@ -10,7 +10,7 @@ import pytest
 
 from streamasr import ConfigError
 from streamasr.manifest import Utterance, normalise, read_manifest, write_manifest
-from streamasr.scoring import count_errors
+from streamasr.wer import count_errors
 
 
 def manifest(folder: Path, data: bytes) -> Path:

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.quality import calibration, confusions, mixed
 from streamasr import Transcript, Word
-from streamasr.scoring import aligned_words
+from streamasr.wer import aligned_words
 
 
 def heard(*words: tuple[str, float]) -> Transcript:

@@ -62,7 +62,7 @@ def test_the_state_of_a_live_session_is_pickled(any_decoder, speech):
     texts = []
     for begun in (state, again):
         events, after = listening.advance(sound[40_000:], begun)
-        last, _ = listening.break_off(after)
+        last, _ = listening.end_segment(after)
         texts.append([event.text for event in (*events, *last)])
     assert texts[0] == texts[1] != []
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from streamasr.decoding import BeamConfig
 from streamasr.decoding.beam import Candidate, Weights
 from streamasr.decoding.search import Hit
-from streamasr.scoring import count_errors
 from streamasr.transcript import Word
 from streamasr.tuning import bootstrap_interval, calibrated
 from streamasr.tuning.hypotheses import HypothesisPool, merged
 from streamasr.tuning.random_search import random_search
+from streamasr.wer import count_errors
 
 
 def heard(rng: np.random.Generator, count: int, slope: float, offset: float):

@@ -47,7 +47,7 @@ def whole_chunks(rounds: int) -> dict[str, Any]:
     """Both backends at two chunk sizes; the text of all must be the same."""
     rows = [
         chunk_latency(backend, chunk_ms, rounds)
-        for backend in ("triton", "torch")
+        for backend in ("triton2", "torch")
         for chunk_ms in (80, 320)
     ]
     torch.cuda.synchronize()

@@ -119,6 +119,8 @@ def make_fragment_plan(
         depth = 1 if alone else min(layers - first, device.multiprocessors // parts)
         if cut is None or device.multiprocessors < parts:
             return plan((), _too_large(inputs if alone else hidden, hidden, device))
+        if _turns_spill(cut, device, residual=residual, split=split):
+            rows = min(rows, cut.group)
         groups = -(-(layers - first) // depth)
         # Groups of even depth: 2 + 2 layers have fewer programs a launch than 3 + 1.
         last = first + (1 if alone else -(-(layers - first) // groups))
@@ -138,6 +140,11 @@ def make_fragment_plan(
         )
         first = last
     return plan(tuple(launches))
+
+
+def _turns_spill(cut: Geometry, device: Device, *, residual: bool, split: bool) -> bool:
+    """Whether rows that take turns leave too few registers: 40 bytes spill on sm_100."""
+    return device.capability >= 100 and residual and not split and cut.units == 16
 
 
 def launch_geometry(plan: Plan, launch: Launch) -> Geometry:

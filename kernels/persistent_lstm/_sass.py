@@ -17,6 +17,7 @@ __all__ = [
     "is_plain_global_load",
     "kept_registers",
     "kind",
+    "lane_bytes",
     "parse",
     "time_loop",
 ]
@@ -48,13 +49,21 @@ NOTES = {
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction: ``opcode`` with its modifiers, ``label`` where it may branch to."""
+    """One instruction: ``opcode`` with its modifiers, ``label`` where it may branch to.
+
+    ``guard`` is the predicate under which it runs, such as ``@!P0``; empty if it always does.
+    """
 
     text: str
     opcode: str
     operands: tuple[str, ...]
-    guarded: bool
+    guard: str
     label: str
+
+    @property
+    def guarded(self) -> bool:
+        """Whether it runs under a predicate."""
+        return bool(self.guard)
 
     @property
     def base(self) -> str:
@@ -97,7 +106,7 @@ def _registers(operand: str, count: int) -> frozenset[int]:
 
 def _written_width(one: Instruction) -> int:
     if one.base == "LDSM":
-        return _lane_bytes(one) // 4
+        return lane_bytes(one) // 4
     if one.base == "HMMA":
         return 4
     if one.base == "CS2R" and not one.opcode.endswith(".32"):
@@ -124,7 +133,7 @@ def parse(sass: str) -> tuple[list[Instruction], dict[str, int]]:
                     text=found["text"],
                     opcode=parts["opcode"],
                     operands=tuple(parts["operands"].split(", ")),
-                    guarded=guard not in ("", "@PT", "@UPT"),
+                    guard="" if guard in ("@PT", "@UPT") else guard,
                     label=target["label"].lstrip(".") if target else "",
                 )
             )
@@ -207,10 +216,11 @@ def is_plain_global_load(one: Instruction) -> bool:
 
 def bytes_read(loads: Iterable[Instruction], warps: int) -> int:
     """Return how many bytes ``loads`` bring to the registers of ``warps`` warps, each run once."""
-    return sum(_lane_bytes(one) for one in loads) * LANES * warps
+    return sum(lane_bytes(one) for one in loads) * LANES * warps
 
 
-def _lane_bytes(one: Instruction) -> int:
+def lane_bytes(one: Instruction) -> int:
+    """Return how many bytes a lane loads or stores."""
     if one.base == "LDSM":
         # Matrices of 8 x 8 16-bit numbers, four bytes a lane each.
         last = one.opcode.split(".")[-1]

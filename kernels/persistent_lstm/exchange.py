@@ -19,6 +19,7 @@ __all__ = ["Exchange", "exchange_nanoseconds", "run_exchange"]
 BUFFER_BYTES = 16 * 2**20
 MOST_EXCHANGES = 4096
 FEWEST_EXCHANGES = 64
+MOST_ROWS_AT_ONCE = 16
 
 
 class Exchange(NamedTuple):
@@ -41,7 +42,9 @@ def run_exchange(
     words = torch.full(shape, SENTINEL, dtype=torch.int32, device=device)
     seen = torch.zeros(launch.programs, dtype=torch.int32, device=device)
     stamps = torch.zeros(launch.programs, 2, 3, dtype=torch.int64, device=device)
-    width = TILE if launch.kernel == "batched" else launch.K
+    # A tile has a power of two of columns, and of words no more than a program can hold.
+    many = launch.rows > MOST_ROWS_AT_ONCE or launch.K & (launch.K - 1)
+    width = TILE if many else launch.K
     with on_device(device):
         _kernels.exchange_kernel()[(launch.programs,)](
             words,

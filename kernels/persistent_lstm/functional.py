@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from . import _cpu, _onednn
-from ._fragment_plan import make_fragment_plan
 from ._packing import packed_once
 from .devices import device_of
-from .plan import Plan, make_plan
+from .plan import Plan
+from .planning import PLANNERS
 from .reference import lstm_reference
 from .types import (
     NORM_EPSILON,
@@ -30,7 +30,6 @@ from .types import (
 __all__ = ["BACKENDS", "choose_backend", "lstm", "plan_for"]
 
 BACKENDS = ("auto", "triton", "triton2", "cpu", "torch", "reference")
-TRITON = {"triton": make_plan, "triton2": make_fragment_plan}
 
 
 def plan_for(
@@ -45,7 +44,7 @@ def plan_for(
     first = weights[0]
     device = first.w_hh.device
     index = torch.cuda.current_device() if device.index is None else device.index
-    return TRITON[backend](
+    return PLANNERS[backend](
         len(weights),
         first.w_hh.shape[1],
         batch,
@@ -91,7 +90,7 @@ def choose_backend(
     if name in ("torch", "reference") or weights is None:
         return name, "asked for"
     if name == "cpu" or not on_gpu(weights[0].w_hh):
-        if name in TRITON:
+        if name in PLANNERS:
             raise LSTMError(
                 f"the {name} backend needs weights on an NVIDIA GPU, and these are on "
                 f"{weights[0].w_hh.device}: use auto or torch"
@@ -102,12 +101,14 @@ def choose_backend(
         if name == "cpu":
             raise LSTMError(f"the cpu backend cannot run this: {against}; use auto or torch")
         return "torch", f"no GPU; in float32, as {against}"
-    kernels = name if name in TRITON else "triton"
-    plan = plan_for(_floats(weights), batch, residual=residual, split=split, backend=kernels)
-    if plan.fits:
-        names = " + ".join(dict.fromkeys(launch.kernel for launch in plan.launches))
-        return kernels, f"{names}, weights resident on {plan.device.name}"
-    if name in TRITON:
+    against = ""
+    for kernels in (name,) if name in PLANNERS else PLANNERS:
+        plan = plan_for(_floats(weights), batch, residual=residual, split=split, backend=kernels)
+        if plan.fits:
+            names = " + ".join(dict.fromkeys(launch.kernel for launch in plan.launches))
+            return kernels, f"{names}, weights resident on {plan.device.name}{against}"
+        against = f"; not {kernels}: {plan.reason}"
+    if name in PLANNERS:
         raise LSTMError(f"the {name} backend cannot run this: {plan.reason}; use auto or torch")
     return "torch", plan.reason
 
@@ -138,11 +139,9 @@ def lstm(
         split: with 16-bit weights, let the triton backends multiply ``h`` as a sum of two 16-bit
             halves (relative error at most 5e-6); otherwise it is rounded to 16 bits (2e-3) for
             half the work.
-        backend: one of BACKENDS. ``auto`` is triton where weights are on a GPU that can hold
-            them, cpu where they are on a CPU and int8 or exact in float16 (and Numba is
-            installed), torch elsewhere. ``triton2`` is version 2 of the kernels, for 16-bit
-            weights; no GPU has timed it yet, so it runs only when asked for. Neither triton nor
-            cpu computes gradients.
+        backend: one of BACKENDS. ``auto`` is triton2 (16-bit weights) or else triton where
+            weights are on a GPU that can hold them, cpu where they are on a CPU and int8 or exact
+            in float16 (and Numba is installed), torch elsewhere. Only torch computes gradients.
 
     Raises:
         LSTMError: the arguments do not fit each other, or the backend cannot run them.
@@ -158,7 +157,7 @@ def lstm(
     if backend == "auto" and needs_gradient:
         backend = "torch"
     chosen, _ = choose_backend(backend, weights, batch=batch, residual=residual, split=split)
-    if (chosen in TRITON or chosen == "cpu") and needs_gradient:
+    if (chosen in PLANNERS or chosen == "cpu") and needs_gradient:
         raise LSTMError(
             f"the {chosen} backend computes no gradients: use torch.inference_mode(), or "
             "backend torch to train"
@@ -167,7 +166,7 @@ def lstm(
         y, state = _cpu.run(x, weights, state, lengths=lengths, residual=residual)
         return y.to(x.dtype), state
     weights = _floats(weights)
-    if chosen in TRITON:
+    if chosen in PLANNERS:
         from ._launch import run_plan
 
         plan = plan_for(weights, batch, residual=residual, split=split, backend=chosen)

@@ -16,14 +16,15 @@ import torch
 
 from ._kernels import require_triton
 from .devices import DEVICES
-from .plan import Plan, make_plan
+from .plan import Plan
+from .planning import PLANNERS, best_plan
 from .residency import Residency, residencies
 from .types import LSTMError
 
 __all__ = ["main"]
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-COLUMNS = "{:<8}{:<9}{:<44}{:<24}{:>5}{:>6}{:>9}{:>7}  {}"
+COLUMNS = "{:<8}{:<9}{:<44}{:<24}{:>5}{:>6}{:>9}{:>7}{:>5}  {}"
 
 
 class Case(NamedTuple):
@@ -37,11 +38,12 @@ class Case(NamedTuple):
     residual: bool = False
     split: bool = True
     ragged: bool = True
+    backend: str = "auto"
 
     @property
     def plan(self) -> Plan:
         """The plan for it."""
-        return make_plan(
+        return PLANNERS.get(self.backend, best_plan)(
             *(self.layers, self.hidden, self.batch, self.dtype, DEVICES[self.device]),
             residual=self.residual,
             split=self.split,
@@ -136,6 +138,12 @@ def _parser() -> argparse.ArgumentParser:
     kind.add_argument("--plain", action="store_true", help="a plain stack (default)")
     sizes.add_argument("--rounded", action="store_true", help="h rounded to 16 bits in products")
     sizes.add_argument("--ragged", action="store_true", help="rows of different lengths")
+    parser.add_argument(
+        "--backend",
+        choices=("auto", *PLANNERS),
+        default="auto",
+        help="version of the kernels (default: the best that fits)",
+    )
     parser.add_argument("--quick", action="store_true", help="a few cells of the standard set")
     show = parser.add_mutually_exclusive_group()
     show.add_argument("--sass", action="store_true", help="print the time loop's machine code")
@@ -151,7 +159,8 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
     sized = options.L or options.H or options.B or options.sass
     for device in devices[:1] if options.sass else devices:
         if not sized:
-            yield from standard_cases(device, quick=options.quick)
+            for case in standard_cases(device, quick=options.quick):
+                yield case._replace(backend=options.backend)
             continue
         for layers in options.L or [4]:
             for hidden in options.H or [512]:
@@ -161,6 +170,7 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
                         residual=options.residual,
                         split=not options.rounded,
                         ragged=options.ragged,
+                        backend=options.backend,
                     )
 
 
@@ -170,7 +180,7 @@ def _show_table(cases: Iterable[Case], *, as_json: bool) -> int:
     if not as_json:
         print(
             COLUMNS.format(
-                *("target", "GPU", "case", "kernel", "regs", "spill", "shared", "loads"),
+                *("target", "GPU", "case", "kernel", "regs", "spill", "shared", "loads", "ways"),
                 "weights a program",
             )
         )
@@ -191,7 +201,10 @@ def _show_table(cases: Iterable[Case], *, as_json: bool) -> int:
     else:
         version = f", Triton {rows[0]['triton']}" if rows else ""
         print(f"{len(rows)} kernels{version}: {failed or 'none'} not proven")
-        print("loads: of weights, inside the time loop; spill and shared: bytes")
+        print(
+            "loads: of weights, inside the time loop; ways: worst conflict of banks there, ? if "
+            "not known;\nspill and shared: bytes"
+        )
     return int(failed > 0)
 
 
@@ -202,7 +215,8 @@ def _line(case: Case, found: Residency) -> str:
     proof = "; ".join(found.problems) or f"{launch.weight_bytes} in {where}, resident"
     return COLUMNS.format(
         *(f"sm_{code.target}", case.device, str(case), kernel),
-        *(code.registers, code.spill, code.shared, code.weight_loads_in_loop, proof),
+        *(code.registers, code.spill, code.shared, code.weight_loads_in_loop),
+        *("?" if code.unknown_accesses else f"{code.ways:g}", proof),
     )
 
 
@@ -222,6 +236,7 @@ def _row(case: Case, found: Residency) -> dict[str, Any]:
         "shared_planned": launch.shared,
         "weight_bytes": launch.weight_bytes,
         "weight_loads_in_loop": code.weight_loads_in_loop,
+        "ways": None if code.unknown_accesses else code.ways,
         "loaded_before": code.loaded_before,
         "kept": code.kept,
         "counts": code.counts,

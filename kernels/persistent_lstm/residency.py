@@ -4,7 +4,8 @@ A launch of a plan is compiled ahead of time for the plan's device, from the con
 that running it takes. Proven is: no register spills; the shared memory is what the plan says and
 the chip has; the time loop loads no weight from memory; all of the launch's weights are loaded
 before it; and, where they live in registers, that products read as many bytes of registers that
-the time loop never writes.
+the time loop never writes. Of the fragment kernel also: no access to shared memory in the time loop
+takes more than twice the wavefronts that it needs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from . import _kernels, _sass
+from . import _banks, _kernels, _sass
 from ._arguments import argument_types, constants, options
 from .devices import Device
 from .plan import Launch, Plan
@@ -28,6 +29,7 @@ from .types import LSTMError
 __all__ = ["MachineCode", "Residency", "compile_ahead", "problems", "residencies", "residency"]
 
 REGISTER_BYTES = 4
+MOST_WAYS = 2  # threads of a warp that want other words of one bank
 RESERVED = 1024  # bytes of shared memory that CUDA keeps for itself; cuobjdump counts them
 USAGE = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)")
 
@@ -81,6 +83,21 @@ class MachineCode:
     def kept(self) -> int:
         """Bytes of a program's registers that products read and the time loop never writes."""
         return _sass.kept_registers(self.loop) * REGISTER_BYTES * _sass.LANES * self.warps
+
+    @cached_property
+    def accesses(self) -> list[_banks.Access]:
+        """What the time loop reads and writes in shared memory, in order."""
+        return _banks.accesses(*self._parsed, self.warps)
+
+    @property
+    def unknown_accesses(self) -> int:
+        """How many of them have addresses that could not be followed."""
+        return sum(not one.known for one in self.accesses)
+
+    @property
+    def ways(self) -> float:
+        """The worst known conflict of banks in the time loop: 1 is none, 2 takes twice as long."""
+        return max((one.ways for one in self.accesses), default=1)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -154,10 +171,23 @@ def problems(code: MachineCode, launch: Launch, device: Device) -> list[str]:
             f"{code.kept} bytes stay in registers through the time loop, "
             f"{launch.weight_bytes} of weights should"
         )
+    if launch.kernel == "fragment":
+        found += _conflicts(code)
     if code.shared > launch.shared:
         found.append(f"{code.shared} bytes of shared memory, {launch.shared} planned")
     if code.shared > device.shared:
         found.append(f"{code.shared} bytes of shared memory, {device.name} has {device.shared}")
+    return found
+
+
+def _conflicts(code: MachineCode) -> list[str]:
+    found = []
+    if code.unknown_accesses:
+        found.append(
+            f"{code.unknown_accesses} accesses to shared memory in the time loop cannot be followed"
+        )
+    if code.ways > MOST_WAYS:
+        found.append(f"{code.ways:g}-way conflicts of shared memory's banks in the time loop")
     return found
 
 

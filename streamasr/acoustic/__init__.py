@@ -1,7 +1,7 @@
 """From samples to posteriors: the acoustic model, advanced chunk by chunk, many streams at once."""
 
-from .batch import Batch, Ended
+from .batch import ContinuousBatch, Ended
 from .rows import AcousticOutput
 from .stage import AcousticStage, AcousticState
 
-__all__ = ["AcousticOutput", "AcousticStage", "AcousticState", "Batch", "Ended"]
+__all__ = ["AcousticOutput", "AcousticStage", "AcousticState", "ContinuousBatch", "Ended"]

@@ -15,7 +15,7 @@ from torch import Tensor
 from .rows import AcousticOutput
 from .stage import AcousticStage, AcousticState
 
-__all__ = ["Batch", "Ended"]
+__all__ = ["ContinuousBatch", "Ended"]
 
 K = TypeVar("K")
 
@@ -36,7 +36,7 @@ class _Row(Generic[K]):
     found: list[AcousticOutput]
 
 
-class Batch(Generic[K]):
+class ContinuousBatch(Generic[K]):
     """Rows that advance together, each through the chunks of a source of its own."""
 
     def __init__(self, acoustic: AcousticStage) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import AudioError
 from ..paths import one_line
-from .decoder import LOUDEST, Damaged, Decoder, Samples
+from .decoder import LOUDEST, AudioDecoder, Damaged, Samples
 from .level import Level
 from .mixer import Mixer
 from .resample import Resampler
@@ -34,7 +34,7 @@ class AudioFile:
     def __init__(
         self,
         name: str,
-        decoder: Decoder,
+        decoder: AudioDecoder,
         note: Callable[[str], None],
         resources: ExitStack | None = None,
     ) -> None:

@@ -6,7 +6,15 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BLOCK_SECONDS", "LOUDEST", "Damaged", "Decoder", "NotAudio", "Samples", "block_frames"]
+__all__ = [
+    "BLOCK_SECONDS",
+    "LOUDEST",
+    "AudioDecoder",
+    "Damaged",
+    "NotAudio",
+    "Samples",
+    "block_frames",
+]
 
 BLOCK_SECONDS = 0.5
 """Length of the blocks that files are decoded in. Live pipes give shorter ones as data arrives."""
@@ -35,7 +43,7 @@ class Damaged(Exception):
         self.detail = detail
 
 
-class Decoder(Protocol):
+class AudioDecoder(Protocol):
     """A source of samples at its own rate and channel count."""
 
     sample_rate: int

@@ -14,10 +14,10 @@ from .decoder import NotAudio
 from .probing import open_decoder
 from .raw import RawDecoder
 
-__all__ = ["Source", "open_audio", "open_raw"]
+__all__ = ["AudioSource", "open_audio", "open_raw"]
 
 
-Source: TypeAlias = str | os.PathLike[str] | BinaryIO
+AudioSource: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 
 def _warn(note: str) -> None:
@@ -25,7 +25,7 @@ def _warn(note: str) -> None:
 
 
 def open_audio(
-    source: Source,
+    source: AudioSource,
     *,
     track: int | str | None = None,
     name: str | None = None,
@@ -63,7 +63,7 @@ def open_audio(
 
 
 def open_raw(
-    source: Source,
+    source: AudioSource,
     *,
     sample_rate: int,
     channels: int = 1,
@@ -103,7 +103,7 @@ def _named(name: str, on_note: Callable[[str], None]) -> Callable[[str], None]:
     return note
 
 
-def _open(source: Source, resources: ExitStack) -> tuple[str, BinaryIO]:
+def _open(source: AudioSource, resources: ExitStack) -> tuple[str, BinaryIO]:
     """Return the name and the bytes of a source; a file opened here belongs to `resources`."""
     if not isinstance(source, str | os.PathLike):
         name = getattr(source, "name", None)  # a file descriptor's is a number

@@ -8,7 +8,7 @@ from typing import BinaryIO, cast
 
 from .boundaries import HEAD_BYTES, FilePart, file_parts, has_signature
 from .bytestream import ByteReader, Window, is_seekable
-from .decoder import Decoder, NotAudio
+from .decoder import AudioDecoder, NotAudio
 from .ffmpeg import UNREADABLE, FfmpegDecoder
 from .headers import is_mp4, mp3_frames, needs_seeking, read_stated
 from .joined import JoinedDecoder, stream_parts
@@ -27,7 +27,7 @@ def open_decoder(
     track: int | str | None,
     note: Callable[[str], None],
     resources: ExitStack,
-) -> Decoder:
+) -> AudioDecoder:
     """Open what a binary file holds, from where it stands.
 
     A pipe is read as its data arrives; only formats that are read back and forth, such as an MP4,
@@ -66,7 +66,9 @@ def open_decoder(
     return _open_seekable(Window(file, start), track, note)
 
 
-def _open_seekable(window: Window, track: int | str | None, note: Callable[[str], None]) -> Decoder:
+def _open_seekable(
+    window: Window, track: int | str | None, note: Callable[[str], None]
+) -> AudioDecoder:
     head = window.read(12)
     parts = file_parts(window)
     try:
@@ -82,7 +84,7 @@ def _open_seekable(window: Window, track: int | str | None, note: Callable[[str]
 
 def _open_rare(
     window: Window, track: int | str | None, note: Callable[[str], None], problem: NotAudio
-) -> Decoder:
+) -> AudioDecoder:
     """Open what FFmpeg does not know, if libsndfile does."""
     from .sndfile import SndfileDecoder
 
@@ -100,7 +102,7 @@ def _open_pipe(
     track: int | str | None,
     note: Callable[[str], None],
     resources: ExitStack,
-) -> Decoder:
+) -> AudioDecoder:
     head = source.peek(HEAD_BYTES)
     if not head:
         raise NotAudio("is empty (0 bytes)")
@@ -108,7 +110,7 @@ def _open_pipe(
         return _open_seekable(_copy(source, resources), track, note)
     source.record()
     try:
-        decoder: Decoder
+        decoder: AudioDecoder
         if head[:4] == OGG or is_wav(head[:12]) or has_signature(head):
             parts = stream_parts(source, None, note)
             decoder = JoinedDecoder(parts, live=True, track=track, note=note, duration=None)

@@ -5,69 +5,55 @@ from __future__ import annotations
 import math
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
 from ..errors import ModelError, StreamasrError
-from ..hotwords import read_hotwords
-from ..pretrained import PRETRAINED
-from . import console
-from .options import Backend, Decoder
+from ..hotwords import Hotword
 
-__all__ = ["check_address", "check_certificate", "check_recognizer", "finite"]
+__all__ = [
+    "check_address",
+    "check_certificate",
+    "check_gpu",
+    "check_model",
+    "finite",
+    "folded_note",
+]
 
 _MOST_NAMED = 5
 
 
-def check_recognizer(
-    model: Path | None,
-    backend: Backend = Backend.auto,
-    decoder: Decoder = Decoder.auto,
-    hotwords: Path | None = None,
-    nbest: int = 1,
-    *,
-    note: Callable[[str], None] = console.note,
-) -> None:
-    """Raise StreamasrError for options that no recognizer can be loaded with.
-
-    Hotwords that are looked for in another spelling than the file's are told to ``note``.
-    """
+def check_model(model: Path | None) -> None:
+    """Raise ModelError for a model folder that is not there."""
     if model is not None and not model.is_dir():
         raise ModelError(f"{model}: no such model folder")
-    if decoder is Decoder.greedy and (hotwords or nbest > 1):
-        option = "--hotwords" if hotwords else "--nbest"
-        raise ModelError(f"{option} needs the beam search: --decoder beam, not greedy")
-    if hotwords:
-        _note_folded(hotwords, note)
-    if backend is Backend.triton:
-        _check_gpu()
-    if decoder is Decoder.beam or hotwords or nbest > 1:
-        from ..decoding.beam import check_beam
-
-        check_beam(model or PRETRAINED)
 
 
-def _note_folded(hotwords: Path, note: Callable[[str], None]) -> None:
-    changed = [
-        f"{phrase.text!r} is heard as {' '.join(phrase.words)!r}"
-        for phrase in read_hotwords(hotwords)
-        if phrase.is_folded
-    ]
-    if changed:
-        more = len(changed) - _MOST_NAMED
-        tail = f"; and {more} more" if more > 0 else ""
-        note(f"hotwords have letters a to z: {'; '.join(changed[:_MOST_NAMED])}{tail}")
-
-
-def _check_gpu() -> None:
+def check_gpu(backend: str) -> None:
+    """Raise ModelError where the kernels have no GPU to run on."""
     import torch
 
     if not torch.cuda.is_available():
         raise ModelError(
-            "--backend triton needs an NVIDIA GPU, and PyTorch sees none here: use auto or torch"
+            f"--backend {backend} needs an NVIDIA GPU, and PyTorch sees none here: "
+            "use auto or torch"
         )
+
+
+def folded_note(hotwords: Sequence[Hotword]) -> str | None:
+    """Return which hotwords are looked for in another spelling than the file's, if any are."""
+    changed = [
+        f"{phrase.text!r} is heard as {' '.join(phrase.words)!r}"
+        for phrase in hotwords
+        if phrase.is_folded
+    ]
+    if not changed:
+        return None
+    more = len(changed) - _MOST_NAMED
+    tail = f"; and {more} more" if more > 0 else ""
+    return f"hotwords have letters a to z: {'; '.join(changed[:_MOST_NAMED])}{tail}"
 
 
 def check_address(host: str, port: int) -> None:

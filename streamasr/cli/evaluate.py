@@ -12,7 +12,6 @@ from rich.table import Table
 
 from ..failures import Failure, check_recordings
 from . import console, failed
-from .checks import check_recognizer
 from .loading import load_recognizer, recognizer_options
 from .options import (
     Backend,
@@ -70,11 +69,12 @@ def evaluate(
     from ..evaluation import evaluate as run
     from ..manifest import read_manifest
 
-    check_recognizer(model, backend, decoder, hotwords, note=console.note_unless(quiet))
+    note = console.note_unless(quiet)
+    options = recognizer_options(model, backend, decoder, hotwords, note=note)
     chunk_ms = chunk_ms or (LISTEN_CHUNK_MS if live else DEFAULT_CHUNK_MS)
     utterances = read_manifest(manifest)[:limit]
     check_recordings(utterance.path for utterance in utterances)
-    recognizer = load_recognizer(recognizer_options(model, backend, decoder, hotwords))
+    recognizer = load_recognizer(options)
     with console.progress_bar(quiet=quiet) as bar:
         task = bar.add_task(manifest.name, total=len(utterances), rate="")
         if live:

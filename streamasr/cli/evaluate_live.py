@@ -50,7 +50,7 @@ def run_live(
 def _summary(
     evaluation: LiveEvaluation, recognizer: Recognizer, chunk_ms: int
 ) -> dict[str, object]:
-    from ..scoring import count_errors
+    from ..wer import count_errors
 
     results = evaluation.results
     latencies = {

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import ModelError
 from ..hotwords import read_hotwords
 from ..options import RecognizerOptions
+from ..pretrained import PRETRAINED
 from . import console
+from .checks import check_gpu, check_model, folded_note
 from .options import Backend, Decoder
 
 if TYPE_CHECKING:
@@ -24,13 +27,31 @@ def recognizer_options(
     hotwords: Path | None,
     *,
     nbest: int = 1,
+    note: Callable[[str], None] = console.note,
 ) -> RecognizerOptions:
-    """Return what the options of a command describe; reads the file of hotwords, if any."""
+    """Return what the options of a command describe; reads the file of hotwords, if any.
+
+    Raises StreamasrError, before a model is loaded, for what no recognizer can be loaded with.
+    Hotwords that are looked for in another spelling than the file's are told to ``note``.
+    """
+    check_model(model)
+    if decoder is Decoder.greedy and (hotwords or nbest > 1):
+        option = "--hotwords" if hotwords else "--nbest"
+        raise ModelError(f"{option} needs the beam search: --decoder beam, not greedy")
+    phrases = read_hotwords(hotwords) if hotwords else []
+    if folded := folded_note(phrases):
+        note(folded)
+    if backend in (Backend.triton2, Backend.triton):
+        check_gpu(backend.value)
+    if decoder is Decoder.beam or hotwords or nbest > 1:
+        from ..decoding.beam import check_beam
+
+        check_beam(model or PRETRAINED)
     return RecognizerOptions(
         model=None if model is None else str(model),
         backend=backend.value,
         decoder=decoder.value,
-        hotwords=tuple(read_hotwords(hotwords)) if hotwords else (),
+        hotwords=tuple(phrases),
         nbest=nbest,
     )
 

@@ -16,7 +16,7 @@ import typer
 
 from ..errors import OutputError
 from . import console
-from .checks import check_recognizer, finite
+from .checks import finite
 from .loading import load_recognizer, recognizer_options
 from .options import (
     Backend,
@@ -112,7 +112,7 @@ def mic(
     for path in save or ():
         check_savable(path)
     note = console.note_unless(quiet)
-    check_recognizer(model, backend, decoder, hotwords, note=note)
+    options = recognizer_options(model, backend, decoder, hotwords, note=note)
     with _Interruption() as interruption, ExitStack() as stack:
         stack.enter_context(_quiet_libraries())
         # Opened before the model is loaded: what is said meanwhile waits in the queue.
@@ -123,7 +123,7 @@ def mic(
         interruption.stop = microphone.stop
         rate = microphone.device.sample_rate
         note(f"listening to {microphone.device.name} at {rate} Hz, the model loads; Ctrl-C ends")
-        recognizer = load_recognizer(recognizer_options(model, backend, decoder, hotwords))
+        recognizer = load_recognizer(options)
         # Not before: a model that cannot be loaded shall leave no empty files.
         session.savers = [stack.enter_context(open_saver(path)) for path in save or ()]
         config = _endpoint(silence, longest)

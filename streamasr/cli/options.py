@@ -47,6 +47,7 @@ class Backend(StrEnum):
     auto = "auto"
     cpu = "cpu"
     torch = "torch"
+    triton2 = "triton2"
     triton = "triton"
 
 

@@ -188,8 +188,8 @@ def _show(result: Profile, settings: Settings) -> None:
 
     for table in report.tables(result, settings.cells):
         console.stderr.print(table)
-    for cell, layers in result.inside:
-        console.stderr.print(report.inside_table(cell, layers))
+    for inside in result.inside:
+        console.stderr.print(report.inside_table(inside))
     for line in report.notes(result):
         console.note(line)
 

@@ -10,7 +10,7 @@ import typer
 
 from ..cores import cores
 from ..errors import StreamasrError
-from .checks import check_address, check_certificate, check_recognizer
+from .checks import check_address, check_certificate
 from .loading import load_recognizer, recognizer_options
 from .options import (
     Backend,
@@ -82,7 +82,7 @@ def serve(
         check_certificate(certificate, key)
     check_address(host, port)
     notes: list[str] = []
-    check_recognizer(model, backend, decoder, hotwords, note=notes.append)
+    options = recognizer_options(model, backend, decoder, hotwords, note=notes.append)
     settings = ServeSettings(
         max_streams=max_streams,
         tokens=read_tokens(token_file) if token_file else frozenset(),
@@ -90,7 +90,6 @@ def serve(
     )
     # Threads that wait for each other would take the time of those that decode.
     threads = threads or max(1, cores() // 2)
-    options = recognizer_options(model, backend, decoder, hotwords)
     log_to_stderr()
     log = logging.getLogger("streamasr.serving")
     for note in notes:

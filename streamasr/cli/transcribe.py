@@ -17,7 +17,6 @@ from ..jobs.run import pool_for, run_job
 from ..paths import STDIN
 from ..timings import Timings
 from . import console
-from .checks import check_recognizer
 from .loading import recognizer_options
 from .options import (
     Backend,
@@ -104,13 +103,11 @@ def transcribe(
             f"{len(files)} {format.value} files cannot share stdout: add --output-dir"
         )
     refused: list[str] = []
-    inputs = expand(
-        files, refused.append, console.note_unless(quiet), in_folder=output_dir is not None
-    )
-    check_recognizer(model, backend, decoder, hotwords, nbest, note=console.note_unless(quiet))
+    note = console.note_unless(quiet)
+    inputs = expand(files, refused.append, note, in_folder=output_dir is not None)
     request = Request(
         names=files,
-        options=recognizer_options(model, backend, decoder, hotwords, nbest=nbest),
+        options=recognizer_options(model, backend, decoder, hotwords, nbest=nbest, note=note),
         format=format.value,
         output_dir=output_dir,
         track=track,

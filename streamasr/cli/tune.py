@@ -10,7 +10,7 @@ import typer
 from ..errors import AudioError
 from ..failures import check_recordings
 from . import console, failed
-from .checks import check_recognizer
+from .checks import check_model
 
 if TYPE_CHECKING:
     from ..tuning import Trial
@@ -46,7 +46,7 @@ def tune(
     from ..manifest import read_manifest
     from ..tuning import tune as run
 
-    check_recognizer(model)
+    check_model(model)
     utterances = read_manifest(manifest)[::every]
     check_recordings(utterance.path for utterance in utterances)
     load_graph(model)  # takes no time; the model does

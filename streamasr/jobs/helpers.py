@@ -1,4 +1,4 @@
-"""Around a worker whose model runs on a GPU: threads that search for words, and that read ahead."""
+"""Threads beside a worker whose model runs on a GPU: they decode, and read ahead."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _READERS = 4
 
 
 class Helpers:
-    """``count`` threads that turn acoustic output into transcripts, and ``readers``."""
+    """``count`` threads that decode acoustic output into transcripts, and ``readers``."""
 
     def __init__(self, words: WordDecoder, count: int) -> None:
         self._words = words

@@ -1,4 +1,4 @@
-"""Files, folders, patterns and manifests: the recordings that they mean."""
+"""Expand files, folders, patterns and manifests to recordings."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def expand(
     *,
     in_folder: bool = True,
 ) -> list[Input]:
-    """Return the recordings that ``names`` mean, in order, each once; for stdout as often as named.
+    """Expand ``names`` to recordings, in order, each once; for stdout as often as named.
 
     Folders are searched to the bottom, links to folders and hidden files left alone. Transcripts of
     a folder's recordings mirror it; so do those of a pattern below its last plain folder, and of a

@@ -1,4 +1,4 @@
-"""A job that cannot be lost: what is to be done, done once, and written down."""
+"""A resumable job: which recordings are to be transcribed, and which are done."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Job:
     """Inputs, the folder that their transcripts go to, and its journal.
 
     ``todo`` is what is missing, changed or, with ``retry_failed``, failed before, and stdin, which
-    nobody remembers; ``done`` counts what needs nothing, ``failed_before`` what failed and is left
+    has no identity; ``done`` counts what needs nothing, ``failed_before`` what failed and is left
     alone.
 
     Raises OutputError where nothing can be written.
@@ -90,7 +90,7 @@ class Job:
         problem: str | None,
         about: Mapping[str, object],
     ) -> str | None:
-        """Write a transcript, then that it is done; return what is wrong with it, if anything.
+        """Write a transcript, then record it as done; return the problem, if any.
 
         ``about`` is what the transcript says of how it was made.
 

@@ -1,4 +1,4 @@
-"""What is done: an SQLite file in the output folder that survives being killed at any time."""
+"""The journal of a job: an SQLite file in the output folder that survives a kill at any time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WHERE source = ? AND output = ?
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A recording that was tried.
+    """A recording that was processed.
 
     ``size`` and ``mtime_ns`` are the file's, -1 where it could not be asked; ``settings`` stands
     for all else that decides the text; ``seconds`` are of audio; ``problem`` is None for success.
@@ -53,7 +53,7 @@ class Entry:
     problem: str | None = None
 
     def same_work(self, other: Entry) -> bool:
-        """Whether doing one again would only repeat the other."""
+        """Whether processing one again would only repeat the other."""
         return (self.size, self.mtime_ns, self.settings) == (
             other.size,
             other.mtime_ns,
@@ -94,17 +94,17 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Let other runs have the folder."""
+        """Release the folder for other runs."""
         self._database.close()
 
     def find(self, source: str, output: str) -> Entry | None:
-        """Return what is known of a recording and the file made from it."""
+        """Return the entry of a recording and its output, if any."""
         keys = (_text(source), _text(output))
         row = self._try(lambda: self._database.execute(_FIND, keys).fetchone())
         return None if row is None else Entry(source, output, *row[2:])
 
     def record(self, entry: Entry) -> None:
-        """Write an entry down; when this returns, killing the process does not lose it."""
+        """Commit an entry; when this returns, killing the process does not lose it."""
         problem = None if entry.problem is None else _text(entry.problem)
         values = (
             *(_text(entry.source), _text(entry.output), entry.size, entry.mtime_ns),

@@ -53,7 +53,7 @@ class LocalPool(Pool[_Process]):
         return _Process(process, ours)
 
     def send(self, handle: _Process, tasks: list[Task]) -> None:
-        """Hand tasks to a worker."""
+        """Send tasks to a worker."""
         with contextlib.suppress(OSError):
             handle.pipe.send(tasks)
 
@@ -91,9 +91,11 @@ def _how_it_ended(code: int | None) -> str:
 
 
 def _serve(pipe: Connection, settings: Settings) -> None:
-    """Do what comes through ``pipe`` until its other end is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends us
-    warnings.simplefilter("ignore", DegradedWarning)  # the command says it, once
+    """Process the tasks that come through ``pipe`` until it is closed."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is handled by the command, which ends its workers
+    warnings.simplefilter("ignore", DegradedWarning)  # the command warns, once
     try:
         from .work import Worker
 
@@ -130,11 +132,11 @@ class OwnPool(Pool["Worker"]):
         return worker
 
     def send(self, handle: Worker, tasks: list[Task]) -> None:
-        """Hand tasks to the worker."""
+        """Queue tasks at the worker."""
         handle.add(tasks)
 
     def wait(self, handles: Sequence[Worker]) -> list[tuple[Worker, Reply]]:
-        """Work for a step."""
+        """Let the worker do a step."""
         (worker,) = handles
         news, self._news = self._news, []
         if not news and worker.busy:

@@ -21,14 +21,14 @@ INSTALL = "pip install 'streamasr[ray]'"
 
 
 class _Actor:
-    """A worker that goes on from call to call; a model is loaded once an actor."""
+    """A worker that is kept between calls; each actor loads the model once."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._worker: Worker | None = None
 
     def load(self) -> About | str:
-        """Load the model; return what it is, or why it cannot be loaded."""
+        """Load the model; return what it is, or the error as text."""
         try:
             self._worker = Worker(self._settings)
         except StreamasrError as error:  # as text: the caller may not share our classes
@@ -36,7 +36,7 @@ class _Actor:
         return self._worker.about
 
     def work(self, tasks: list[Task]) -> list[Outcome | Advance]:
-        """Take more to do and work until there is something to tell."""
+        """Queue tasks and work until there are outcomes or progress."""
         assert self._worker is not None
         self._worker.add(tasks)
         while self._worker.busy:
@@ -99,7 +99,7 @@ class RayPool(Pool[_Remote]):
         return _Remote(actor, actor.load.remote())
 
     def send(self, handle: _Remote, tasks: list[Task]) -> None:
-        """Hand tasks to an actor: now, or after what it is doing."""
+        """Send tasks to an actor, now or after its current call."""
         handle.waiting += tasks
         handle.in_hand += len(tasks)
         if handle.call is None:
@@ -123,7 +123,7 @@ class RayPool(Pool[_Remote]):
                 replies.append((handle, Lost(str(error).splitlines()[0])))
                 continue
             except self._ray.exceptions.RayTaskError as error:
-                # The actor lives, but nobody knows in which state.
+                # The actor lives, but in an unknown state.
                 self._ray.kill(handle.actor)
                 replies.append((handle, Lost(f"{type(error.cause).__name__}: {error.cause}")))
                 continue
@@ -133,7 +133,7 @@ class RayPool(Pool[_Remote]):
             if not isinstance(reply, About):
                 handle.in_hand -= sum(isinstance(item, Outcome) for item in reply)
                 if handle.in_hand:
-                    self._call(handle)  # it goes on while we write
+                    self._call(handle)  # it continues while outcomes are written
             replies.append((handle, reply))
         return replies
 

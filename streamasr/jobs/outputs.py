@@ -1,4 +1,4 @@
-"""Where the transcripts of a job go: a folder with a journal, or stdout, in order."""
+"""Deliver the transcripts of a job: to a folder with a journal, or to stdout in order."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .tasks import Outcome, Task
 __all__ = ["Delivered", "FolderOutput", "Output", "StdoutOutput"]
 
 Delivered = tuple[Outcome, str | None]
-"""What became of a task, and what is wrong with that, if anything."""
+"""The outcome of a task, and its problem, if any."""
 
 
 class Output(Protocol):
-    """What takes a job's transcripts. A context manager.
+    """Receives a job's outcomes. A context manager.
 
     ``sizes`` are those of ``tasks``, in any unit; ``failed_before`` are problems that earlier runs
     had, and ``before`` ends a summary with what they did.
@@ -39,14 +39,14 @@ class Output(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def deliver(self, outcome: Outcome, about: Mapping[str, object]) -> Iterator[Delivered]:
-        """Take what became of a task; yield what has been delivered by that, it or others."""
+        """Take an outcome; yield the outcomes that could be delivered now."""
 
     def interrupted(self, outcome: Outcome, about: Mapping[str, object]) -> None:
-        """Take what was heard of a recording before the user broke off."""
+        """Take the outcome of a recording that Ctrl-C broke off."""
 
 
 class FolderOutput:
-    """A file per recording, mirroring the inputs; what is done is written down, and stays done.
+    """A file per recording, mirroring the inputs; a journal records what is done.
 
     Raises OutputError for a folder that cannot be made or that another run writes to.
     """
@@ -88,12 +88,12 @@ class FolderOutput:
         self._journal.close()
 
     def deliver(self, outcome: Outcome, about: Mapping[str, object]) -> Iterator[Delivered]:
-        """Write a transcript, then that it is done."""
+        """Write a transcript, then record it as done."""
         item = self._planned[outcome.task.id]
         yield outcome, self._job.finish(item, outcome.transcript, outcome.problem, about)
 
     def interrupted(self, outcome: Outcome, about: Mapping[str, object]) -> None:
-        """Drop it: a file would look whole."""
+        """Drop it: a file would look complete."""
 
 
 class StdoutOutput:
@@ -103,7 +103,7 @@ class StdoutOutput:
         request: the job.
         inputs: its recordings.
         live: whether the words of each come by ``write_words`` first, one line in all.
-        announce: told whose transcript comes next, if it comes whole.
+        announce: called with the name before a transcript that is written at once.
     """
 
     failed_before: Sequence[str] = ()
@@ -133,7 +133,7 @@ class StdoutOutput:
         pass
 
     def write_words(self, words: Sequence[Word]) -> None:
-        """Write words of the recording that is heard, if it is ``live``."""
+        """Write words of the recording in progress, if it is ``live``."""
         if not self._live:
             return
         for word in words:
@@ -143,7 +143,7 @@ class StdoutOutput:
             sys.stdout.flush()
 
     def deliver(self, outcome: Outcome, about: Mapping[str, object]) -> Iterator[Delivered]:
-        """Write what is next in order, as far as it is there."""
+        """Write all transcripts that are next in order."""
         self._ended[outcome.task.id] = outcome
         while (done := self._ended.pop(self._following, None)) is not None:
             self._following += 1
@@ -154,7 +154,7 @@ class StdoutOutput:
             yield done, done.problem
 
     def interrupted(self, outcome: Outcome, about: Mapping[str, object]) -> None:
-        """Write what was heard."""
+        """Write the words so far."""
         if outcome.transcript is not None and outcome.transcript.duration:
             self._write(outcome.task.path, outcome.transcript, about)
 

@@ -1,4 +1,4 @@
-"""Sharing tasks out among workers, and doing again what a lost worker had in hand."""
+"""Share tasks among workers, and retry those of a worker that crashed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Lost", "Pool", "Reply"]
 H = TypeVar("H")
 
 _TRIES = 3
-"""A recording in hand as this many workers were lost is taken for the cause."""
+"""Give up on a recording after this many workers crashed while processing it."""
 _AHEAD = 2
-"""Tasks that a worker has in hand beyond those in its batch."""
+"""Tasks queued at a worker beyond those in its batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A worker is gone: killed, out of memory, or crashed."""
+    """A worker has died: killed, out of memory, or crashed."""
 
     reason: str
 
@@ -33,7 +33,7 @@ Reply = About | Sequence[Outcome | Advance] | StreamasrError | Lost
 
 @dataclass
 class _Hand(Generic[H]):
-    """A worker and what it has in hand."""
+    """A worker and the tasks assigned to it."""
 
     handle: H
     ready: bool = False
@@ -46,9 +46,9 @@ class _Hand(Generic[H]):
 
 
 class Pool(ABC, Generic[H]):
-    """Workers that do the same job; an engine says how to start, ask and hear them.
+    """Workers that share the tasks of a job; subclasses start them and exchange messages.
 
-    ``under_way`` is what has been done of recordings in pieces, by their task's id.
+    ``under_way`` is what has been done of recordings in sections, by their task's id.
 
     Raises StreamasrError where a worker cannot begin.
     """
@@ -70,7 +70,7 @@ class Pool(ABC, Generic[H]):
 
     @abstractmethod
     def send(self, handle: H, tasks: list[Task]) -> None:
-        """Hand tasks to a worker; one that is lost is reported by ``wait``."""
+        """Send tasks to a worker; one that has died is reported by ``wait``."""
 
     @abstractmethod
     def wait(self, handles: Sequence[H]) -> list[tuple[H, Reply]]:
@@ -81,7 +81,7 @@ class Pool(ABC, Generic[H]):
         """End the workers at once."""
 
     def interrupted(self) -> None:
-        """Return nothing: what workers have in hand is done again by the next run."""
+        """Return nothing: tasks in progress are repeated by the next run."""
 
     def close(self) -> None:
         """End all workers."""
@@ -106,10 +106,10 @@ class Pool(ABC, Generic[H]):
             outcomes = []
             for outcome in self._replies():
                 if outcome.long:
-                    pieces = _Parts(outcome.task, self.workers)
+                    sections = _Parts(outcome.task, self.workers)
                     for index in range(self.workers):
                         serial += 1
-                        self._parts[serial] = pieces
+                        self._parts[serial] = sections
                         part = Task(serial, outcome.task.path, index, self.workers)
                         self._waiting.appendleft(part)
                 elif outcome.task.id in self._parts:
@@ -126,7 +126,7 @@ class Pool(ABC, Generic[H]):
     def _hand_out(self) -> None:
         ready = [hand for hand in self._hands if hand.ready]
         for hand in ready:
-            # What was lost once goes alone: if it is lost again, it was the cause.
+            # A task whose worker crashed runs alone: if that crashes again, it was the cause.
             if self._again and not hand.tasks:
                 self._give(hand, [self._again.popleft()])
             if any(self._tries.get(task) for task in hand.tasks):
@@ -194,7 +194,9 @@ class Pool(ABC, Generic[H]):
             tries = self._tries[task.id] = self._tries.get(task.id, 0) + 1
             if tries >= _TRIES:
                 yield Outcome(
-                    task, None, f"{task.path}: each worker that had it was lost ({lost.reason})"
+                    task,
+                    None,
+                    f"{task.path}: {_TRIES} workers crashed while processing it ({lost.reason})",
                 )
             else:
                 self._again.append(task)
@@ -202,7 +204,7 @@ class Pool(ABC, Generic[H]):
 
 @dataclass
 class _Parts:
-    """The pieces of a long recording, put together as they come."""
+    """The sections of a long recording, put together as they come."""
 
     task: Task
     missing: int

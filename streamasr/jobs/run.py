@@ -21,50 +21,50 @@ _GPU_ROWS = 64
 
 
 class Engine(Protocol):
-    """What does tasks: a pool of workers, or one recording after the other."""
+    """Processes tasks: a pool of workers, or one recording after the other."""
 
     @property
     def workers(self) -> int:
-        """How many work side by side."""
+        """How many workers there are."""
 
     @property
     def under_way(self) -> Mapping[int, Advance]:
-        """How far recordings are that are done in part, by their task's id."""
+        """The progress of recordings that are done in part, by their task's id."""
 
     def open(self) -> About:
-        """Begin; return what the tasks are done with."""
+        """Load the model, or start workers that do; return what it is."""
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Sequence[Outcome] | None]:
-        """Do the tasks; yield outcomes as they come, None now and then while there are none."""
+        """Process the tasks; yield outcomes as they come, None now and then in between."""
 
     def interrupted(self) -> Outcome | None:
-        """Return what is known of a recording in hand when the user breaks off."""
+        """Return the outcome of a recording in progress on Ctrl-C, if it can be used."""
 
     def close(self) -> None:
         """End at once."""
 
 
 class Reporter(Protocol):
-    """Who is told how a job goes."""
+    """Reports the progress of a job."""
 
     def started(self, about: About, workers: int) -> None:
-        """Hear that the model is loaded."""
+        """Report that the model is loaded."""
 
     def ended(self, outcome: Outcome) -> None:
-        """Hear of a task that was done; it may not be delivered yet."""
+        """Report a task that was processed; its transcript may be delivered later."""
 
     def delivered(self, outcome: Outcome, problem: str | None) -> None:
-        """Hear of a task whose transcript, if there is one, is where it belongs."""
+        """Report a task whose transcript, if there is one, has been delivered."""
 
     def under_way(self, advances: Iterable[Advance]) -> None:
-        """Hear how far recordings are that are done in part."""
+        """Report the progress of recordings that are done in part."""
 
 
 def run_job(request: Request, engine: Engine, output: Output, reporter: Reporter) -> list[str]:
-    """Do what ``output`` lacks; return what is wrong with it, a line for each recording.
+    """Process what ``output`` lacks; return the problems, a line for each recording.
 
     Raises StreamasrError where no recording can be done, and KeyboardInterrupt after the last words
-    of the recording in hand have been delivered.
+    of the recording in progress have been delivered.
     """
     problems: list[str] = []
     if output.tasks:

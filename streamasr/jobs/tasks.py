@@ -1,4 +1,4 @@
-"""What the command and its workers say to each other; light, so that a command starts quickly."""
+"""The messages between the command and its workers; light, so that a command starts quickly."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 __all__ = ["ROWS", "About", "Advance", "Outcome", "Settings", "Task"]
 
 ROWS = 16
-"""Streams that advance together: more make a step no cheaper on a CPU."""
+"""Rows of a batch: more make a step no cheaper on a CPU."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """What all workers of a job share.
 
-    ``track`` is which of several audio tracks is heard: a number or a language.
-    ``long_seconds`` is the length from which a recording is done in pieces; ``rows`` streams
-    advance together. With ``helpers``, that many threads search for words, and others read ahead:
+    ``track`` is which of several audio tracks is read: a number or a language.
+    ``long_seconds`` is the length from which a recording is done in sections; ``rows`` streams
+    advance together. With ``helpers``, that many threads decode, and others read ahead:
     for a worker whose model runs on a GPU.
     """
 
@@ -39,7 +39,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A recording to be done, or every ``count``-th piece of a long one, from ``index`` on."""
+    """A recording to be done, or every ``count``-th section of a long one, from ``index`` on."""
 
     id: int
     path: str
@@ -49,10 +49,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a task.
+    """The result of a task.
 
     ``problem`` is one line for a person; with a ``transcript`` it is what broke the recording off.
-    A recording that turned out long has neither: ``long`` asks for tasks for its pieces.
+    A recording that turned out long has neither: ``long`` asks for tasks for its sections.
     ``notes`` are lines for a person that are no problems, and ``level`` is how loud it is.
     """
 
@@ -66,7 +66,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """How much of a recording in pieces has been done since the last one of these.
+    """How much of a recording in sections has been done since the last one of these.
 
     ``share`` is that of the whole recording, 0 where nobody knows how long it is.
     """
@@ -78,7 +78,7 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a worker works with; ``backend`` and ``decoder`` are for people to read.
+    """The model of a worker; ``backend`` and ``decoder`` are for people to read.
 
     ``degraded`` says why the model's language model cannot be used, if that is so.
     """

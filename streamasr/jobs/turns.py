@@ -1,4 +1,4 @@
-"""One recording after the other, in this process: words as they come, and time by stage."""
+"""Transcribe one recording after the other in this process: words as they come, time by stage."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["TurnEngine"]
 
 
 class TurnEngine:
-    """An engine beside the pools of workers: what is heard of a recording is told at once.
+    """An engine beside the pools of workers: hands on words as soon as they are final.
 
     Args:
         request: the job.
         in_turn: how its recordings are read.
         timings: what the time of each stage is added to.
-        on_words: told words as they become final.
-        debug: whether what is no user's mistake is raised, not told in a line.
+        on_words: called with words as they become final.
+        debug: whether unexpected exceptions are raised, not reported in a line.
     """
 
     workers = 1
@@ -47,7 +47,7 @@ class TurnEngine:
         self._request, self._in_turn, self._timings = request, in_turn, timings
         self._on_words, self._debug = on_words, debug
         self._recognizer: Recognizer | None = None
-        self._hearing: _Hearing | None = None
+        self._current: _Recording | None = None
 
     def open(self) -> About:
         """Load the model; return what it is."""
@@ -57,29 +57,29 @@ class TurnEngine:
         return About.of(self._recognizer)
 
     def run(self, tasks: Sequence[Task]) -> Iterator[list[Outcome] | None]:
-        """Do the tasks in order; yield what became of each, None for each chunk on the way."""
+        """Process the tasks in order; yield the outcome of each, None after each chunk."""
         assert self._recognizer is not None
         for task in tasks:
-            self._hearing = hearing = _Hearing(self, self._recognizer, task)
-            for words, advance in hearing:
+            self._current = recording = _Recording(self, self._recognizer, task)
+            for words, advance in recording:
                 self.under_way = {task.id: advance}
                 self._on_words(words)
                 yield None
             self.under_way = {}
-            outcome = hearing.outcome()
-            self._hearing = None
+            outcome = recording.outcome()
+            self._current = None
             yield [outcome]
 
     def interrupted(self) -> Outcome | None:
-        """Return what was heard of the recording in hand when the user broke off, if any was."""
-        return self._hearing.outcome() if self._hearing else None
+        """Return the outcome so far of the recording in progress, if any."""
+        return self._current.outcome() if self._current else None
 
     def close(self) -> None:
         """Do nothing: there are no workers to end."""
 
 
-class _Hearing:
-    """A recording that is being heard; what goes wrong with it is its ``problem``."""
+class _Recording:
+    """A recording in progress; an error becomes its ``problem``."""
 
     def __init__(self, engine: TurnEngine, recognizer: Recognizer, task: Task) -> None:
         self._engine, self._recognizer, self._task = engine, recognizer, task
@@ -89,7 +89,7 @@ class _Hearing:
         self._level: Level | None = None
 
     def __iter__(self) -> Iterator[tuple[list[Word], Advance]]:
-        """Hear it chunk by chunk: the words that are now final, and how far that is."""
+        """Feed it chunk by chunk: yield the words that are now final, and the progress."""
         try:
             with self._open() as audio:
                 self._level = audio.level
@@ -102,7 +102,7 @@ class _Hearing:
             self._note(error)
 
     def outcome(self) -> Outcome:
-        """End it; a recording that breaks off is not lost: what was heard of it is there."""
+        """Finish it; of a recording that breaks off, the outcome has the words up to there."""
         transcript = Transcript()
         try:
             transcript = self._stream.finish()

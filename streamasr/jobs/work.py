@@ -1,4 +1,4 @@
-"""What a worker does: recordings in, transcripts out, many at a time through one batch.
+"""A worker: transcribe recordings, many at a time in one batch.
 
 A worker is a process, a Ray actor, or the command itself; the engines differ in nothing else.
 """
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..acoustic import Batch
+from ..acoustic import ContinuousBatch
 from ..api import Recognizer
 from ..audio import open_audio
 from ..audio.level import Level
@@ -25,7 +25,7 @@ from ..errors import AudioError, unexpected
 from ..samples import rechunk
 from ..transcript import Transcript, Word
 from .helpers import Helpers, ahead
-from .pieces import Piece, cut_at_pauses, own_words
+from .sections import Section, cut_at_pauses, own_words
 from .tasks import About, Advance, Outcome, Settings, Task
 
 __all__ = ["Worker"]
@@ -38,19 +38,19 @@ _BEHIND = 16
 
 
 class _TooLong(Exception):
-    """A recording is to be done in pieces."""
+    """A recording is to be done in sections."""
 
 
 @dataclass
 class _Open:
-    """A recording that is being heard: its audio so far, and the words of the pieces done.
+    """A recording in progress: the samples read so far, and the words of the sections done.
 
-    ``duration`` is what the file says of itself; ``news`` are the seconds in pieces that were done
-    since somebody asked. ``lost`` says that a row's words could not be found.
+    ``duration`` is stated by the file; ``news`` are the seconds of sections done since ``advances``
+    was last called. ``lost`` says that decoding a row failed.
     """
 
     task: Task
-    rows: Iterator[tuple[Piece | None, Iterator[Tensor]]]
+    rows: Iterator[tuple[Section | None, Iterator[Tensor]]]
     samples: int = 0
     problem: str | None = None
     too_long: bool = False
@@ -64,28 +64,28 @@ class _Open:
     notes: list[str] = field(default_factory=list)
     level: Level | None = None
 
-    def take(self, piece: Piece | None, decode: Callable[[], Transcript]) -> None:
-        """Keep what ``decode`` finds in a row: all there is, or a piece of it."""
+    def store(self, section: Section | None, decode: Callable[[], Transcript]) -> None:
+        """Store the transcript of a row: the whole recording's, or a section's."""
         self.active -= 1
         try:
             transcript = decode()
         except Exception as error:
             self.fail(error)
             return
-        if piece is None:
+        if section is None:
             self.whole = transcript
         else:
-            self.words += own_words(piece, transcript.words)
-            self.news += piece.own_seconds(transcript.duration)
+            self.words += own_words(section, transcript.words)
+            self.news += section.own_seconds(transcript.duration)
 
     def fail(self, error: Exception) -> None:
-        """Give up what was found so far: words may be missing in the middle."""
+        """Fail the recording: words may be missing in the middle."""
         self.problem = self.problem or unexpected(self.task.path, error)
         self.lost = True
 
 
 class Worker:
-    """A model and the recordings that it hears at the same time.
+    """A model and the recordings in its batch.
 
     ``add`` tasks, then call ``step`` until their outcomes have come.
     """
@@ -97,17 +97,19 @@ class Worker:
         self._rate = self._recognizer.sample_rate
         self._chunk = STEPS * self._recognizer.config.frontend.step_samples
         self._closing = self._recognizer.acoustic.closing_silence().cpu().numpy()
-        self._batch: Batch[tuple[_Open, Piece | None]] = Batch(self._recognizer.acoustic)
+        self._batch: ContinuousBatch[tuple[_Open, Section | None]] = ContinuousBatch(
+            self._recognizer.acoustic
+        )
         self._helpers = (
             Helpers(self._recognizer.words, settings.helpers) if settings.helpers else None
         )
-        self._searched: dict[Future[Transcript], tuple[_Open, Piece | None]] = {}
+        self._searched: dict[Future[Transcript], tuple[_Open, Section | None]] = {}
         self._waiting: deque[Task] = deque()
         self._open: list[_Open] = []
 
     @property
     def about(self) -> About:
-        """What this worker works with."""
+        """The model, backend and decoder of this worker."""
         return About.of(self._recognizer)
 
     @property
@@ -121,15 +123,15 @@ class Worker:
             self._helpers.close()
 
     def add(self, tasks: list[Task]) -> None:
-        """Take more to do."""
+        """Queue tasks."""
         self._waiting.extend(tasks)
 
     def step(self) -> list[Outcome]:
-        """Hear a chunk of each recording in the batch; return what has ended."""
+        """Advance each recording in the batch by a chunk; return the outcomes that are there."""
         self._fill()
         for row in self._batch.step():
-            opened, piece = row.key
-            samples = opened.samples if piece is None else len(piece.samples)
+            opened, section = row.key
+            samples = opened.samples if section is None else len(section.samples)
             if opened.too_long:
                 opened.active -= 1
             elif self._helpers:
@@ -138,19 +140,19 @@ class Worker:
             else:
                 duration = samples / self._rate
                 words = self._recognizer.words
-                opened.take(piece, partial(words.transcript, row.output, duration))
+                opened.store(section, partial(words.transcript, row.output, duration))
         if self._searched:
-            # While rows are heard, what is found is looked at in passing.
+            # Collect what is done without waiting, while there are rows to advance.
             done, _ = wait(self._searched, 0 if len(self._batch) else 1, FIRST_COMPLETED)
             for future in done:
-                opened, piece = self._searched.pop(future)
-                opened.take(piece, future.result)
+                opened, section = self._searched.pop(future)
+                opened.store(section, future.result)
         ended = [opened for opened in self._open if opened.exhausted and not opened.active]
         self._open = [opened for opened in self._open if opened not in ended]
         return [self._outcome(opened) for opened in ended]
 
     def advances(self) -> list[Advance]:
-        """Return how far recordings in pieces have come since the last call."""
+        """Return the progress of recordings in sections since the last call."""
         found = []
         for opened in self._open:
             if opened.news:
@@ -172,7 +174,7 @@ class Worker:
         while self._waiting and self._room:
             task = self._waiting.popleft()
             opened = _Open(task, iter(()))
-            opened.rows = self._pieces(opened) if task.count else self._row(opened)
+            opened.rows = self._sections(opened) if task.count else self._row(opened)
             self._open.append(opened)
             self._join(opened)
 
@@ -186,9 +188,9 @@ class Worker:
             if row is None:
                 opened.exhausted = True
             else:
-                piece, chunks = row
+                section, chunks = row
                 opened.active += 1
-                self._batch.join((opened, piece), chunks)
+                self._batch.join((opened, section), chunks)
 
     def _outcome(self, opened: _Open) -> Outcome:
         if opened.too_long:
@@ -203,7 +205,7 @@ class Worker:
         return Outcome(opened.task, transcript, opened.problem, notes=notes, level=opened.level)
 
     def _row(self, opened: _Open) -> Iterator[tuple[None, Iterator[Tensor]]]:
-        """Yield the one row of a recording that is heard whole."""
+        """Yield the one row of a recording that is not cut."""
         yield None, self._chunks(self._until_too_long(opened))
 
     def _until_too_long(self, opened: _Open) -> Iterator[NDArray[np.float32]]:
@@ -218,11 +220,11 @@ class Worker:
         except _TooLong:
             opened.too_long = True
 
-    def _pieces(self, opened: _Open) -> Iterator[tuple[Piece, Iterator[Tensor]]]:
-        pieces = cut_at_pauses(self._blocks(opened), self._rate)
+    def _sections(self, opened: _Open) -> Iterator[tuple[Section, Iterator[Tensor]]]:
+        sections = cut_at_pauses(self._blocks(opened), self._rate)
         task = opened.task
-        for piece in itertools.islice(pieces, task.index, None, task.count):
-            yield piece, self._chunks(iter([piece.samples]))
+        for section in itertools.islice(sections, task.index, None, task.count):
+            yield section, self._chunks(iter([section.samples]))
 
     def _blocks(
         self,

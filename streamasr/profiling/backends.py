@@ -42,6 +42,7 @@ class Backend:
         residual: whether it runs residual stacks; if not, it runs the plain stack of those sizes.
         dtype: that it computes in, if not the cell's.
         graph: whether its launches are captured once and replayed as one CUDA graph.
+        kernels: the triton backend that it is, if it is one.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Backend:
     residual: bool = True
     dtype: str = ""
     graph: bool = False
+    kernels: str = ""
 
     def device(self) -> torch.device:
         """Where it runs on this machine."""
@@ -79,6 +81,10 @@ def _ours(problem: Problem, backend: str) -> Call:
 
 def _triton(problem: Problem) -> Call:
     return _ours(problem, "triton")
+
+
+def _triton2(problem: Problem) -> Call:
+    return _ours(problem, "triton2")
 
 
 def _torch(problem: Problem) -> Call:
@@ -163,8 +169,18 @@ def _eager(problem: Problem) -> Call:
 BACKENDS = {
     backend.name: backend
     for backend in (
-        Backend("triton", _triton, "the persistent kernels", "gpu"),
-        Backend("triton-graph", _triton, "the same, one CUDA graph a chunk", "gpu", graph=True),
+        Backend("triton2", _triton2, "the persistent kernel", "gpu", kernels="triton2"),
+        Backend(
+            *("triton2-graph", _triton2, "the same, one CUDA graph a chunk", "gpu"),
+            graph=True,
+            kernels="triton2",
+        ),
+        Backend("triton", _triton, "its first version", "gpu", kernels="triton"),
+        Backend(
+            *("triton-graph", _triton, "the same, one CUDA graph a chunk", "gpu"),
+            graph=True,
+            kernels="triton",
+        ),
         Backend("cudnn-stacked", _stacked, "torch.nn.LSTM on the GPU", "gpu", residual=False),
         Backend(
             *("cudnn-stacked-graph", _stacked, "the same, one CUDA graph a chunk", "gpu"),

@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterator
 
 from persistent_lstm import LSTMError, Plan
-from persistent_lstm.timing import LayerTimes
 from rich.table import Table
 from rich.text import Text
 
 from .cells import Cell
 from .measure import FEWEST_FOR_P99
-from .sweep import Profile, Row
+from .sweep import Inside, Profile, Row
 
 __all__ = ["inside_table", "notes", "plan_text", "tables"]
 
@@ -95,12 +94,13 @@ def number(value: float) -> str:
     return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 
-def inside_table(cell: Cell, layers: list[LayerTimes]) -> Table:
+def inside_table(inside: Inside) -> Table:
     """Return what the programs of each layer did with their time, in microseconds."""
-    table = Table("layer", title=f"{cell}: inside", title_justify="left")
+    title = f"{inside.cell}: inside {inside.kernels}"
+    table = Table("layer", title=title, title_justify="left")
     for name in ("step p50", "p99", "max", "waits for input", "for own h", "computes"):
         table.add_column(name, justify="right")
-    for one in layers:
+    for one in inside.layers:
         spread = (number(1e-3 * value) for value in (one.step.p50, one.step.p99, one.step.max))
         shares = ("–" if math.isnan(share) else f"{share:.0%}" for share in one.shares)
         table.add_row(str(one.layer), *spread, *shares)

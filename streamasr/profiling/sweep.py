@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from persistent_lstm import DEVICES, Device, LSTMError, Plan
@@ -18,7 +19,7 @@ from .cells import Cell, Problem
 from .floor import Floor, Limits
 from .measure import Measured, measure
 
-__all__ = ["Profile", "Row", "Settings", "plans", "profile"]
+__all__ = ["Inside", "Profile", "Row", "Settings", "plans", "profile"]
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,12 @@ class Settings:
         if not self.trace:
             return
         device = _device_here()
-        if device is None or not self.runs_triton:
+        if device is None or not self.kernels:
             raise ProfileError(
-                "a trace is of the triton backend: it needs an NVIDIA GPU, and triton among "
-                "the backends"
+                "a trace is of a triton backend: it needs an NVIDIA GPU, and triton2 or triton "
+                "among the backends"
             )
-        plan = self.cells[0].plan(device)
+        plan = self.cells[0].plan(device, self.kernels[0])
         if not plan.times_itself:
             raise ProfileError(
                 f"{self.cells[0]}: no trace of it: "
@@ -70,9 +71,10 @@ class Settings:
             )
 
     @property
-    def runs_triton(self) -> bool:
-        """Whether the persistent kernels are among the backends."""
-        return any(name.startswith("triton") for name in self.backends)
+    def kernels(self) -> list[str]:
+        """The versions of the persistent kernels among the backends, in their order."""
+        known = (BACKENDS[name].kernels for name in self.backends)
+        return list(dict.fromkeys(filter(None, known)))
 
 
 @dataclass(frozen=True)
@@ -114,14 +116,22 @@ class Row:
         return self.floor.chunk / self.measured.chunk.p50
 
 
+class Inside(NamedTuple):
+    """What the layers of a cell did inside kernels of one version."""
+
+    cell: Cell
+    kernels: str
+    layers: list[LayerTimes]
+
+
 @dataclass
 class Profile:
-    """Results: ``inside`` has the layers' times of each cell whose kernels recorded them, ``times``
-    all that was recorded of the first of these."""
+    """Results: ``inside`` is of the cells whose kernels recorded times, ``times`` all that was
+    recorded of the first of these."""
 
     rows: list[Row] = field(default_factory=list)
     plans: list[Plan] = field(default_factory=list)
-    inside: list[tuple[Cell, list[LayerTimes]]] = field(default_factory=list)
+    inside: list[Inside] = field(default_factory=list)
     limits: dict[str, object] | None = None
     times: list[LaunchTimes] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -132,8 +142,12 @@ class Profile:
             "rows": [row.as_dict() for row in self.rows],
             "floor": self.limits,
             "inside": [
-                {**cell.as_dict(), "layers": [_layer(one) for one in layers]}
-                for cell, layers in self.inside
+                {
+                    **one.cell.as_dict(),
+                    "kernels": one.kernels,
+                    "layers": [_layer(layer) for layer in one.layers],
+                }
+                for one in self.inside
             ],
             "plans": [str(plan) for plan in self.plans],
         }
@@ -169,10 +183,10 @@ def profile(settings: Settings, report: Callable[[str], None]) -> Profile:
             report(f"{cell}: {name}")
             row = _row(backend, backend.cell(cell), settings)
             if limits and row.measured and backend.on != "cpu":
-                row = replace(row, floor=_floor(row.cell, limits, result.notes))
+                row = replace(row, floor=_floor(row, limits, result.notes))
             result.rows.append(row)
-        if gpu and settings.runs_triton:
-            _look_inside(cell, gpu, result)
+        for kernels in settings.kernels:
+            _look_inside(cell, kernels, result)
     result.limits = limits.as_dict() if limits else None
     return result
 
@@ -180,10 +194,11 @@ def profile(settings: Settings, report: Callable[[str], None]) -> Profile:
 def plans(settings: Settings) -> list[Plan]:
     """Plan the cells for the GPU here, if there is one, and for the target."""
     here = _device_here()
-    found = [cell.plan(here) for cell in settings.cells] if here else []
+    versions = settings.kernels or ["auto"]
+    found = [cell.plan(here, one) for cell in settings.cells for one in versions] if here else []
     if settings.target:
         cells = [replace(cell, dtype=settings.target_dtype) for cell in settings.cells]
-        found += [cell.plan(DEVICES[settings.target]) for cell in cells]
+        found += [cell.plan(DEVICES[settings.target], one) for cell in cells for one in versions]
     return list(dict.fromkeys(found))
 
 
@@ -206,21 +221,22 @@ def _row(backend: Backend, cell: Cell, settings: Settings) -> Row:
     return Row(backend, cell, measured)
 
 
-def _floor(cell: Cell, limits: Limits, notes: list[str]) -> Floor | None:
+def _floor(row: Row, limits: Limits, notes: list[str]) -> Floor | None:
     device = _device_here()
-    if device is None or not cell.plan(device).fits:
+    plan = row.cell.plan(device, row.backend.kernels or "auto") if device else None
+    if plan is None or not plan.fits:
         return None
     try:
-        return limits.floor(cell.plan(device), cell.timesteps)
+        return limits.floor(plan, row.cell.timesteps)
     except Exception as error:
-        notes.append(f"{cell}: no floor: {_line(error)}")
+        notes.append(f"{row.cell}: no floor: {_line(error)}")
         return None
 
 
-def _look_inside(cell: Cell, gpu: torch.device, result: Profile) -> None:
-    device = _device_here()
-    plan = cell.plan(device) if device else None
-    if plan is None or not plan.times_itself:
+def _look_inside(cell: Cell, kernels: str, result: Profile) -> None:
+    gpu, device = backends.gpu(), _device_here()
+    plan = cell.plan(device, kernels) if device else None
+    if gpu is None or plan is None or not plan.times_itself:
         return
     try:
         problem = Problem(cell, gpu)
@@ -230,7 +246,7 @@ def _look_inside(cell: Cell, gpu: torch.device, result: Profile) -> None:
         result.notes.append(f"{cell}: no times from inside: {_line(error)}")
         return
     result.times = result.times or times
-    result.inside.append((cell, by_layer(times)))
+    result.inside.append(Inside(cell, kernels, by_layer(times)))
 
 
 def _line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Who may come in: tokens and, for pages in browsers, where they come from."""
+"""Authentication by token and, for pages in browsers, a check of their origin."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .problems import problem
 from .settings import ServeSettings
 
-__all__ = ["SUBPROTOCOL", "Gate", "may_enter", "may_open"]
+__all__ = ["SUBPROTOCOL", "AuthenticationMiddleware", "is_allowed_origin", "is_authenticated"]
 
 SUBPROTOCOL = "streamasr"
 _BEARER = "bearer."
-_OPEN = ("/", "/healthz", "/readyz")
+_PUBLIC = ("/", "/healthz", "/readyz")
 
 
-class Gate:
-    """ASGI middleware: answers 401 to requests without a token; the page and health are open."""
+class AuthenticationMiddleware:
+    """ASGI middleware: answers 401 to requests without a token; the page and health are public."""
 
     def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
         self._app = app
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on who may enter; WebSockets are asked where they are served."""
+        """Reject unauthenticated HTTP requests; WebSockets are checked in ``serve_socket``."""
         if scope["type"] == "http":
             path = scope["path"]
-            is_open = path in _OPEN or path.startswith("/page/")
-            if not is_open and not may_enter(HTTPConnection(scope), self._settings):
+            is_public = path in _PUBLIC or path.startswith("/page/")
+            if not is_public and not is_authenticated(HTTPConnection(scope), self._settings):
                 reason = "this server asks for a token: Authorization: Bearer TOKEN"
                 headers = {"WWW-Authenticate": "Bearer"}
                 refusal = problem(401, reason, headers, code="invalid_api_key")
@@ -38,8 +38,8 @@ class Gate:
         await self._app(scope, receive, send)
 
 
-def may_enter(connection: HTTPConnection, settings: ServeSettings) -> bool:
-    """Whether a request shows a token, if the server asks for one.
+def is_authenticated(connection: HTTPConnection, settings: ServeSettings) -> bool:
+    """Whether a request carries a valid token, if the server requires one.
 
     ``Authorization: Bearer TOKEN``; or, since pages cannot send headers with a WebSocket, the
     subprotocol ``bearer.TOKEN`` beside ``streamasr``.
@@ -55,10 +55,10 @@ def may_enter(connection: HTTPConnection, settings: ServeSettings) -> bool:
     return kind.lower() == "bearer" and any(known)
 
 
-def may_open(connection: HTTPConnection, settings: ServeSettings) -> bool:
-    """Whether a WebSocket comes from this server's own page, an allowed one, or no page at all.
+def is_allowed_origin(connection: HTTPConnection, settings: ServeSettings) -> bool:
+    """Whether a WebSocket's Origin is this server's own, an allowed one, or missing.
 
-    Browsers let any page open a WebSocket anywhere, and tell where the page is from.
+    Browsers let any page open a WebSocket anywhere, and send the page's origin along.
     """
     origin = connection.headers.get("origin")
     if origin is None or origin in settings.origins:

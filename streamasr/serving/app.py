@@ -19,11 +19,11 @@ from .. import __version__
 from ..api import Recognizer
 from ..errors import StreamasrError
 from . import events_socket, uploads, vosk
-from .access import Gate
+from .access import AuthenticationMiddleware
 from .limits import BodyLimit
 from .metrics import Metrics
-from .problems import NotServed, problem, reason_of
-from .scheduler import Failed, Full, Scheduler
+from .problems import UnsupportedRequest, problem, reason_of
+from .scheduler import RecognitionFailed, Scheduler, ServerFull
 from .settings import ServeSettings
 from .sockets import Server, serve_socket
 
@@ -38,7 +38,7 @@ def create_app(
     """Return the ASGI application; ``scheduling`` goes to ``Scheduler``.
 
     It runs its own recognition threads from start-up to shutdown. On shutdown, or as soon as
-    ``app.state.server.drain`` is called, open streams are told their last words.
+    ``app.state.server.drain`` is called, open streams are flushed.
     """
     settings = settings or ServeSettings()
 
@@ -61,7 +61,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.add_middleware(BodyLimit, most_bytes=settings.max_upload_bytes)
-    app.add_middleware(Gate, settings=settings)
+    app.add_middleware(AuthenticationMiddleware, settings=settings)
     app.include_router(uploads.router)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     _add_operations(app)
@@ -77,15 +77,15 @@ def _add_operations(app: FastAPI) -> None:
 
     @app.get("/healthz", response_model=None)
     def healthz(request: Request) -> Response:
-        """Whether the thread that runs the model works; if not, start the server anew."""
+        """Liveness: 503 while the thread that runs the model is dead; restart the server then."""
         server: Server = request.app.state.server
         if not server.scheduler.alive:
-            return JSONResponse({"status": "recognition has stopped: start the server anew"}, 503)
+            return JSONResponse({"status": "recognition has stopped: restart the server"}, 503)
         return JSONResponse({"status": "ok"})
 
     @app.get("/readyz", response_model=None)
     def readyz(request: Request) -> Response:
-        """Whether it takes new streams, and whether it decodes as well as its model can."""
+        """Readiness: 503 while draining or full; ``degraded``: without the language model."""
         server: Server = request.app.state.server
         status, code = "ready", 200
         if server.draining:
@@ -96,7 +96,7 @@ def _add_operations(app: FastAPI) -> None:
 
     @app.get("/metrics", response_class=PlainTextResponse)
     def metrics(request: Request) -> Response:
-        """What the server counts, in Prometheus' format."""
+        """Metrics in Prometheus' text format."""
         found = generate_latest(request.app.state.server.scheduler.metrics.registry)
         return Response(found, media_type=CONTENT_TYPE_LATEST)
 
@@ -112,24 +112,26 @@ def _decoding(recognizer: Recognizer) -> dict[str, object]:
 def _add_sockets(app: FastAPI) -> None:
     @app.websocket("/")
     async def vosk_socket(socket: WebSocket) -> None:
-        await serve_socket(socket, app.state.server, vosk.talk, vosk.refuse)
+        await serve_socket(socket, app.state.server, vosk.serve_client, vosk.send_error)
 
     @app.websocket("/v1/stream")
     async def our_socket(socket: WebSocket) -> None:
-        await serve_socket(socket, app.state.server, events_socket.talk, events_socket.refuse)
+        await serve_socket(
+            socket, app.state.server, events_socket.serve_client, events_socket.send_error
+        )
 
 
 def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(Full)
-    async def full(_request: Request, error: Full) -> JSONResponse:
+    @app.exception_handler(ServerFull)
+    async def full(_request: Request, error: ServerFull) -> JSONResponse:
         return problem(503, str(error), {"Retry-After": "1"})
 
-    @app.exception_handler(Failed)
-    async def failed(_request: Request, error: Failed) -> JSONResponse:
+    @app.exception_handler(RecognitionFailed)
+    async def failed(_request: Request, error: RecognitionFailed) -> JSONResponse:
         return problem(500, str(error))
 
-    @app.exception_handler(NotServed)
-    async def not_served(_request: Request, error: NotServed) -> JSONResponse:
+    @app.exception_handler(UnsupportedRequest)
+    async def not_served(_request: Request, error: UnsupportedRequest) -> JSONResponse:
         return problem(error.status, str(error), param=error.param, code=error.code)
 
     @app.exception_handler(HTTPException)

@@ -20,9 +20,9 @@ from starlette.websockets import WebSocket
 
 from .problems import reason_of
 from .sockets import Draining, ProtocolError, Server, pcm16, receive, send
-from .streams import CallerStream
+from .streams import ClientStream
 
-__all__ = ["refuse", "talk"]
+__all__ = ["send_error", "serve_client"]
 
 
 class Start(BaseModel):
@@ -41,13 +41,13 @@ def _pcm32(data: bytes) -> NDArray[np.float32]:
     return np.frombuffer(data, "<f4").astype(np.float32)
 
 
-async def refuse(socket: WebSocket, reason: str) -> None:
-    """Say why the stream is closed."""
+async def send_error(socket: WebSocket, reason: str) -> None:
+    """Send the reason for closing the stream."""
     await socket.send_text(json.dumps({"type": "error", "message": reason}))
 
 
-async def talk(socket: WebSocket, server: Server) -> None:
-    """Serve one caller."""
+async def serve_client(socket: WebSocket, server: Server) -> None:
+    """Serve one client: receive audio and send events at the same time."""
     first = await receive(socket, server)
     if isinstance(first, bytes):
         raise ProtocolError("the first message must be a start, not audio")
@@ -60,31 +60,31 @@ async def talk(socket: WebSocket, server: Server) -> None:
     decode = pcm16 if start.format == "pcm_s16le" else _pcm32
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_tell(socket, server, stream))
-            group.create_task(_hear(socket, server, stream, decode))
+            group.create_task(_send_events(socket, server, stream))
+            group.create_task(_receive_audio(socket, server, stream, decode))
     except* Exception as errors:
         raise errors.exceptions[0] from None
     finally:
-        stream.leave()
+        stream.cancel()
 
 
-async def _tell(socket: WebSocket, server: Server, stream: CallerStream) -> None:
+async def _send_events(socket: WebSocket, server: Server, stream: ClientStream) -> None:
     async for event in stream.events():
         await send(socket, server, event.to_json())
     await send(socket, server, json.dumps({"type": "done"}))
 
 
-async def _hear(
+async def _receive_audio(
     socket: WebSocket,
     server: Server,
-    stream: CallerStream,
+    stream: ClientStream,
     decode: Callable[[bytes], NDArray[np.float32]],
 ) -> None:
     while True:
         try:
             message = await receive(socket, server)
         except Draining:
-            break  # what was said is still told
+            break  # what was received is still decoded and sent
         if isinstance(message, bytes):
             await stream.accept(decode(message))
         elif message == {"type": "end"}:

@@ -1,4 +1,4 @@
-"""Multipart forms whose recording may come without a file name, as clients send mere bytes."""
+"""Parse multipart forms whose file part may lack a file name, as some clients send it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 __all__ = ["RECORDING", "RecordingRoute"]
 
 RECORDING = "the recording"
-"""What a recording without a file name is called."""
+"""The name of an upload without a file name."""
 
 _FIELD = b"file"
 
@@ -23,7 +23,7 @@ class RecordingRoute(APIRoute):
     """A route whose form field ``file`` is a file, whether or not it has a name."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler of a request whose form is read so."""
+        """Return a handler that parses the form with ``_Parser``."""
         handle = super().get_route_handler()
 
         async def read_form(request: Request) -> Response:
@@ -44,7 +44,7 @@ class _Request(Request):
 
 
 class _Parser(MultiPartParser):
-    """Without a name a part would be text: bounded, and decoded to what may be other bytes."""
+    """Take the file part for a file even without a name: text would be bounded and decoded."""
 
     def on_headers_finished(self) -> None:
         part = self._current_part

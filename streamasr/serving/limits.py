@@ -1,4 +1,4 @@
-"""A bound on what a request may send, kept while it arrives."""
+"""A limit on the size of request bodies, checked while they arrive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BodyLimit:
         self._most = most_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on; WebSockets have a limit of their own."""
+        """Count an HTTP body as it is read; WebSocket messages have a limit of their own."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

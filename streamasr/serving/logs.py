@@ -26,7 +26,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """Log what the server and uvicorn have to say."""
+    """Send the logs of the server and of uvicorn to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     for name in ("streamasr", "uvicorn"):

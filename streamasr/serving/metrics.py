@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LATENCIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 10.0)
 
 
 class Metrics:
-    """The counters of one server, in a registry of their own."""
+    """The metrics of one server, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = r = CollectorRegistry()
@@ -19,9 +19,9 @@ class Metrics:
         self.refused = Counter("streamasr_refused", "Streams refused: full.", registry=r)
         self.opened = Counter("streamasr_opened", "Streams opened.", ["protocol"], registry=r)
         self.errors = Counter("streamasr_errors", "Streams ended early.", ["reason"], registry=r)
-        self.audio_seconds = Counter("streamasr_audio_seconds", "Audio heard.", registry=r)
+        self.audio_seconds = Counter("streamasr_audio_seconds", "Audio recognised.", registry=r)
         self.waiting_seconds = Gauge(
-            "streamasr_waiting_seconds", "Audio that the model has yet to hear.", registry=r
+            "streamasr_waiting_seconds", "Audio queued before the model.", registry=r
         )
         self.tick_seconds = Histogram(
             "streamasr_tick_seconds",
@@ -37,14 +37,14 @@ class Metrics:
         )
         self.latency = Histogram(
             "streamasr_latency_seconds",
-            "From the arrival of a word's last sound to the event that shows it.",
+            "From the arrival of a word's last sample to the event that shows it.",
             ["type"],
             buckets=_LATENCIES,
             registry=r,
         )
         self.upload_rtf = Histogram(
             "streamasr_upload_rtf",
-            "Processing time of a recording over its length.",
+            "Real-time factor of uploads.",
             buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0),
             registry=r,
         )

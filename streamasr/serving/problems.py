@@ -1,4 +1,4 @@
-"""What went wrong, in words for a person, and as OpenAI's clients read it."""
+"""Error responses: a line for a person, in the shape that OpenAI's clients parse."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from starlette.responses import JSONResponse
 
 from ..errors import StreamasrError
 
-__all__ = ["NotServed", "Problem", "body_of", "problem", "reason_of"]
+__all__ = ["Problem", "UnsupportedRequest", "body_of", "problem", "reason_of"]
 
 
 class Reason(BaseModel):
-    """What went wrong: a line for a person, and what a program may go by."""
+    """The details of an error: a line for a person, and codes for a program."""
 
     message: str
     type: str
@@ -23,13 +23,13 @@ class Reason(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error as OpenAI's clients read it."""
+    """An error response as OpenAI's clients parse it."""
 
     error: Reason
 
 
-class NotServed(StreamasrError):
-    """A request asks for what there is not; ``param`` names the field."""
+class UnsupportedRequest(StreamasrError):
+    """A request asks for something unsupported; ``param`` names the field."""
 
     def __init__(
         self, message: str, *, status: int = 400, param: str | None = None, code: str | None = None
@@ -46,19 +46,19 @@ def problem(
     param: str | None = None,
     code: str | None = None,
 ) -> JSONResponse:
-    """Return an answer with an HTTP status and one line for a person."""
+    """Return an error response with an HTTP status and one line for a person."""
     return JSONResponse(body_of(status, message, param, code), status, headers)
 
 
 def body_of(
     status: int, message: str, param: str | None = None, code: str | None = None
 ) -> dict[str, Any]:
-    """Return what such an answer says."""
+    """Return the body of an error response."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def reason_of(errors: Sequence[Any]) -> str:
-    """Return the first of pydantic's ``errors`` as one line: where, and what is wrong there."""
+    """Return the first of pydantic's ``errors`` as one line: which field, and why."""
     where = ".".join(str(part) for part in errors[0]["loc"] if part != "body")
     return f"{where}: {errors[0]['msg']}" if where else str(errors[0]["msg"])

@@ -1,4 +1,4 @@
-"""Running the server until it is told to stop, without losing a word."""
+"""Run the server; on SIGTERM or SIGINT, drain it: flush open streams, then exit."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from .settings import ServeSettings
 __all__ = ["DRAIN_SECONDS", "configure", "run"]
 
 DRAIN_SECONDS = 10.0
-"""How long the last words of open streams may take after SIGTERM."""
+"""How long flushing open streams may take after SIGTERM."""
 
 log = logging.getLogger("streamasr.serving")
 
 
 class _Server(uvicorn.Server):
-    """On a signal, streams are told their last words before connections are closed."""
+    """On a signal, open streams are flushed before connections are closed."""
 
     interrupted = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Stop, without raising the signal anew at the end, as uvicorn would; twice: at once."""
+        """Shut down, at once the second time; uvicorn would raise the signal again at the end."""
         self.interrupted = sig == signal.SIGINT
         self.force_exit, self.should_exit = self.should_exit, True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say where it listens, once it does."""
+        """Print the address once the server listens on it."""
         await super().startup(sockets)
         if self.started and sockets:
             scheme = "https" if self.config.is_ssl else "http"
@@ -47,15 +47,15 @@ class _Server(uvicorn.Server):
         server = self.config.app.state.server if self.started else None  # type: ignore[union-attr]
         if server is not None:
             server.drain()
-            log.info("stopping: %d callers are told their last words", server.talks)
+            log.info("draining: flushing %d open streams", server.open_sockets)
             until = time.monotonic() + DRAIN_SECONDS
-            while server.talks and time.monotonic() < until and not self.force_exit:
+            while server.open_sockets and time.monotonic() < until and not self.force_exit:
                 await asyncio.sleep(0.02)
         await super().shutdown(sockets)
 
 
 def configure(app: FastAPI, settings: ServeSettings, **options: Any) -> uvicorn.Config:
-    """Return what uvicorn must know beside its other ``options``: host, port, certificates."""
+    """Return uvicorn's configuration; ``options`` are host, port and certificates."""
     return uvicorn.Config(
         app,
         # It reads a message at a time: who sends too fast is held back by the connection.

@@ -1,9 +1,9 @@
 """Continuous batching of live streams: one pass through the model a tick, for all that have audio.
 
 A thread of its own takes a chunk from every stream that has one, cuts it into segments, and runs
-the model over all of them in one batched call; a pool of threads decodes what that gives side by
-side. A stream has at most one chunk on its way, so its order is kept, and one that sends faster
-than real time gets no more than its turn.
+the model over all of them in one batched call; a pool of threads decodes the outputs side by side.
+A stream has at most one chunk in progress, so its order is kept, and one that sends faster than
+real time gets no more than its share.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from ..events import Event
 from ..pipeline import LivePipeline
 from ..segment import Part, SegmenterState
 from .metrics import Metrics
-from .sessions import Heard, LiveSession, RecordingSession, Session
+from .sessions import LiveSession, RecordingSession, SegmentOutputs, Session
 from .warmup import warm_up
 
-__all__ = ["Failed", "Full", "Scheduler", "Source"]
+__all__ = ["RecognitionFailed", "Scheduler", "ServerFull", "StreamHandle"]
 
 log = logging.getLogger("streamasr.serving")
 
 
-class Full(StreamasrError):
-    """The server has as many streams as it may have."""
+class ServerFull(StreamasrError):
+    """The server has ``max_streams`` streams already."""
 
 
-class Failed(Exception):
-    """Recognition failed, for no fault of the caller's."""
+class RecognitionFailed(Exception):
+    """Recognition of a stream failed, through no fault of its client."""
 
     def __init__(self) -> None:
         super().__init__("recognition failed, and the server's log says why: begin anew")
 
 
 @dataclass(eq=False)
-class Source:
-    """A stream's audio on its way to the model. Its methods are safe to call from any thread.
+class StreamHandle:
+    """A stream's queue and states. Its methods are safe to call from any thread.
 
     The states of the segmenter and of the model belong to the thread that runs them, the session to
     the thread that decodes.
@@ -57,57 +57,57 @@ class Source:
 
     id: int
     live: bool
-    tell: Callable[[list[Event]], None]
-    ended: Callable[[BaseException | None], None]
+    on_events: Callable[[list[Event]], None]
+    on_end: Callable[[BaseException | None], None]
     _scheduler: Scheduler
     _segmenter: SegmenterState
     _acoustic: AcousticState
     _session: Session
-    _waiting: deque[torch.Tensor] = field(default_factory=deque)
-    _samples: int = 0
+    _queue: deque[torch.Tensor] = field(default_factory=deque)
+    _queued: int = 0
     _end: bool = False
-    _break: bool = False
+    _segment_ends: bool = False
     _busy: bool = False
-    _gone: bool = False
+    _cancelled: bool = False
 
     @property
-    def waiting_samples(self) -> int:
-        """Samples that the model has not begun to hear."""
-        return self._samples
+    def queued_samples(self) -> int:
+        """Samples that the model has not received."""
+        return self._queued
 
     @property
     def busy(self) -> bool:
-        """Whether something is on its way that is yet to be told."""
+        """Whether a chunk is being processed, or the end of a segment is pending."""
         with self._scheduler.changed:
-            return self._busy or self._break
+            return self._busy or self._segment_ends
 
-    def put(self, samples: torch.Tensor) -> None:
-        """Append ``samples (n,)``, float32 at the model's rate; never waits."""
+    def feed(self, samples: torch.Tensor) -> None:
+        """Queue ``samples (n,)``, float32 at the model's rate; never blocks."""
         with self._scheduler.changed:
-            if not self._end and not self._gone and len(samples):
-                self._waiting.append(samples)
-                self._samples += len(samples)
+            if not self._end and not self._cancelled and len(samples):
+                self._queue.append(samples)
+                self._queued += len(samples)
                 self._scheduler.changed.notify()
 
     def end(self) -> None:
-        """Say that nothing follows: what is left is heard, told, and then ``ended`` called."""
+        """Signal the end of the audio: the rest is flushed, and then ``on_end`` called."""
         with self._scheduler.changed:
             self._end = True
             self._scheduler.changed.notify()
 
-    def break_off(self) -> None:
-        """End the segment of a live stream behind what was put; what is put later begins afresh.
+    def end_segment(self) -> None:
+        """End the segment of a live stream behind what was fed; what is fed later begins another.
 
-        Nothing may be put before ``busy`` says that it has been told.
+        Nothing may be fed while ``busy``.
         """
         assert self.live
         with self._scheduler.changed:
-            self._break = True
+            self._segment_ends = True
             self._scheduler.changed.notify()
 
-    def leave(self) -> None:
-        """Forget the stream at once; nothing more is told."""
-        self._scheduler.forget(self)
+    def cancel(self) -> None:
+        """Drop the stream at once: no more callbacks."""
+        self._scheduler.remove(self)
 
 
 class Scheduler:
@@ -115,13 +115,13 @@ class Scheduler:
 
     Args:
         recognizer: shared by all.
-        max_streams: beyond them ``open`` raises Full.
-        chunk_ms: audio of a stream in a pass; more where it has fallen behind.
-        tick_seconds: passes begin no closer together, so that streams meet in them.
+        max_streams: beyond them ``open`` raises ServerFull.
+        chunk_ms: audio of a stream in a pass; up to four times as much where it lags.
+        tick_seconds: least time between passes, so that streams share them.
         decoders: threads that decode, one stream each at a time; one for each core if None.
-        batched: whether a pass hears all streams at once; one after the other otherwise.
+        batched: whether a pass runs all streams at once; one after the other otherwise.
 
-    It is ready when it is made: what decodes has been compiled.
+    It is warm when it is made: the model's step and the search have been compiled.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Scheduler:
         self._batched = batched
         self._pipeline = LivePipeline(recognizer.acoustic, recognizer.words)
         self._ids = itertools.count()
-        self._sources: dict[int, Source] = {}
+        self._streams: dict[int, StreamHandle] = {}
         self._closed = False
         warm_up(recognizer)
         # Each decodes a stream of its own: more threads in it would only wait for each other.
@@ -166,56 +166,59 @@ class Scheduler:
         self,
         *,
         live: bool,
-        tell: Callable[[list[Event]], None],
-        ended: Callable[[BaseException | None], None],
-    ) -> Source:
-        """Add a stream, a live one or a recording; raises Full.
+        on_events: Callable[[list[Event]], None],
+        on_end: Callable[[BaseException | None], None],
+    ) -> StreamHandle:
+        """Add a stream, a live one or a recording; raises ServerFull.
 
         Args:
-            live: with partials, and segments that end where nobody speaks.
-            tell: called whenever a chunk has been heard, with what is to be told; must not wait.
-            ended: called once, after the last words were told, with an error if one ended it.
+            live: with partials, and segments that end at endpoints.
+            on_events: called after each chunk with its events; must not block.
+            on_end: called once, after the last events, with the error that ended it, if any.
         """
         with self.changed:
-            if self._closed or len(self._sources) >= self.max_streams:
+            if self._closed or len(self._streams) >= self.max_streams:
                 self.metrics.refused.inc()
-                raise Full(f"{self.max_streams} streams are open, and no more are allowed")
-            source = Source(
+                raise ServerFull(f"{self.max_streams} streams are open, and no more are allowed")
+            stream = StreamHandle(
                 next(self._ids),
-                *(live, tell, ended, self),
+                live,
+                on_events,
+                on_end,
+                self,
                 self._pipeline.segmenter.initial_state(),
                 self.recognizer.acoustic.initial_state(),
                 self._session(live=live),
             )
-            self._sources[source.id] = source
-            self.metrics.streams.set(len(self._sources))
-            return source
+            self._streams[stream.id] = stream
+            self.metrics.streams.set(len(self._streams))
+            return stream
 
     def _session(self, *, live: bool) -> Session:
         if live:
             return LiveSession(self._pipeline.decoding)
         return RecordingSession(self.recognizer.words, self.recognizer.sample_rate)
 
-    def forget(self, source: Source) -> None:
+    def remove(self, stream: StreamHandle) -> None:
         """Remove a stream, if it is still there."""
         with self.changed:
-            source._gone = True
-            source._waiting.clear()
-            source._samples = 0
-            self._sources.pop(source.id, None)
-            self.metrics.streams.set(len(self._sources))
+            stream._cancelled = True
+            stream._queue.clear()
+            stream._queued = 0
+            self._streams.pop(stream.id, None)
+            self.metrics.streams.set(len(self._streams))
 
     def __len__(self) -> int:
         with self.changed:
-            return len(self._sources)
+            return len(self._streams)
 
     def _waiting_seconds(self) -> float:
         with self.changed:
-            waiting = sum(source._samples for source in self._sources.values())
+            waiting = sum(stream._queued for stream in self._streams.values())
         return waiting / self.recognizer.sample_rate
 
     def close(self) -> None:
-        """Stop after the chunks in hand; streams that are still open are told nothing more."""
+        """Stop after the chunks in progress; streams that are still open get no more events."""
         with self.changed:
             self._closed = True
             self.changed.notify()
@@ -227,88 +230,88 @@ class Scheduler:
         while True:
             with self.changed:
                 self.changed.wait_for(
-                    lambda: self._closed or any(map(self._ready, self._sources.values()))
+                    lambda: self._closed or any(map(self._ready, self._streams.values()))
                 )
                 if self._closed:
                     return
-                # Recordings have time, and listeners have none.
-                live = any(source.live for source in self._sources.values())
+                # Uploads can wait; live streams cannot.
+                live = any(stream.live for stream in self._streams.values())
                 most = self._most if live else 4 * self._most
-                turns = [self._take(s, most) for s in self._sources.values() if self._ready(s)]
+                turns = [self._take(s, most) for s in self._streams.values() if self._ready(s)]
             began = time.perf_counter()
             self._pass(turns)
-            del turns  # streams that end meanwhile are not kept
+            del turns  # do not keep streams that end meanwhile
             spent = time.perf_counter() - began
             self.metrics.tick_seconds.observe(spent)
-            # A busy model rests a little: fewer passes, with more streams in each.
+            # Pause under load: fewer passes, with more streams in each.
             if live:
                 time.sleep(max(self._tick - spent, 0.25 * spent))
 
-    def _ready(self, source: Source) -> bool:
-        return not source._busy and (
-            source._samples >= self.chunk_samples or source._break or source._end
+    def _ready(self, stream: StreamHandle) -> bool:
+        return not stream._busy and (
+            stream._queued >= self.chunk_samples or stream._segment_ends or stream._end
         )
 
-    def _take(self, source: Source, most: int) -> _Turn:
-        """Return the at ``most`` so many samples to hear next; the caller holds the lock."""
-        source._busy = True
-        if not source._samples:
-            kind: Kind = "break" if source._break else "end"
-            source._break = False
-            return _Turn(source, kind, torch.zeros(0))
+    def _take(self, stream: StreamHandle, most: int) -> _Turn:
+        """Take at ``most`` so many samples off the queue; the caller holds the lock."""
+        stream._busy = True
+        if not stream._queued:
+            kind: Kind = "end_segment" if stream._segment_ends else "end"
+            stream._segment_ends = False
+            return _Turn(stream, kind, torch.zeros(0))
         taken: list[torch.Tensor] = []
         room = most
-        while source._waiting and room:
-            piece = source._waiting.popleft()
+        while stream._queue and room:
+            piece = stream._queue.popleft()
             if len(piece) > room:
-                source._waiting.appendleft(piece[room:])
+                stream._queue.appendleft(piece[room:])
                 piece = piece[:room]
             room -= len(piece)
             taken.append(piece)
-        source._samples -= most - room
-        return _Turn(source, "new", torch.cat(taken))
+        stream._queued -= most - room
+        return _Turn(stream, "samples", torch.cat(taken))
 
     def _pass(self, turns: list[_Turn]) -> None:
         self.metrics.rows.observe(len(turns))
         for group in [turns] if self._batched else [[turn] for turn in turns]:
             try:
-                for turn, heard in zip(group, self._hear(group), strict=True):
-                    self._decoders.submit(self._decode, turn.source, heard, turn.kind == "end")
+                for turn, outputs in zip(group, self._forward(group), strict=True):
+                    self._decoders.submit(self._decode, turn.stream, outputs, turn.kind == "end")
             except Exception:
                 log.exception("a pass through the model failed: its %d streams end", len(group))
                 for turn in group:
-                    self._end(turn.source, Failed())
+                    self._end(turn.stream, RecognitionFailed())
 
-    def _hear(self, turns: Sequence[_Turn]) -> list[Heard]:
+    def _forward(self, turns: Sequence[_Turn]) -> list[SegmentOutputs]:
         """Cut a chunk of each stream into segments, and run the model over their parts."""
         cut = self._cut(turns)
-        found = self._pipeline.hear(
-            [parts for parts, _ in cut], [turn.source._acoustic for turn in turns]
+        found = self._pipeline.forward(
+            [parts for parts, _ in cut], [turn.stream._acoustic for turn in turns]
         )
         self.metrics.audio_seconds.inc(
             sum(len(turn.samples) for turn in turns) / self.recognizer.sample_rate
         )
-        heard: list[Heard] = []
-        for turn, (parts, segmenter), (outputs, acoustic) in zip(turns, cut, found, strict=True):
-            turn.source._segmenter, turn.source._acoustic = segmenter, acoustic
-            heard.append([*zip(parts, outputs, strict=True)])
-        return heard
+        outputs: list[SegmentOutputs] = []
+        for turn, (parts, segmenter), (made, acoustic) in zip(turns, cut, found, strict=True):
+            turn.stream._segmenter, turn.stream._acoustic = segmenter, acoustic
+            outputs.append([*zip(parts, made, strict=True)])
+        return outputs
 
     def _cut(self, turns: Sequence[_Turn]) -> list[tuple[list[Part], SegmenterState]]:
         """Cut the chunks of live streams at endpoints, with one pass of the voice detector."""
         segmenter = self._pipeline.segmenter
-        live = [turn for turn in turns if turn.source.live and turn.kind == "new"]
+        live = [turn for turn in turns if turn.stream.live and turn.kind == "samples"]
         found = iter(
             segmenter.many(
-                [turn.samples for turn in live], [turn.source._segmenter for turn in live]
+                [turn.samples for turn in live], [turn.stream._segmenter for turn in live]
             )
         )
         cut = []
         for turn in turns:
-            state = turn.source._segmenter
-            if turn.kind != "new":
+            state = turn.stream._segmenter
+            if turn.kind != "samples":
                 part, state = segmenter.end(state)
-            elif turn.source.live:
+            elif turn.stream.live:
                 cut.append(next(found))
                 continue
             else:
@@ -316,47 +319,47 @@ class Scheduler:
             cut.append(([part], state))
         return cut
 
-    def _decode(self, source: Source, heard: Heard, last: bool) -> None:
-        """Decode a chunk and pass on its events; on a decoder's thread.
+    def _decode(self, stream: StreamHandle, outputs: SegmentOutputs, last: bool) -> None:
+        """Decode a chunk and hand over its events; runs on a decoder's thread.
 
-        What fails here ends this stream and nothing else.
+        An error ends this stream and no other.
         """
-        if source._gone:
+        if stream._cancelled:
             return
         try:
             with torch.inference_mode():
-                events = source._session.decode(heard)
+                events = stream._session.decode(outputs)
             with self.changed:
-                if source._gone:
+                if stream._cancelled:
                     return
-                source.tell(events)
+                stream.on_events(events)
                 if not last:
-                    source._busy = False
+                    stream._busy = False
                     self.changed.notify()
                     return
-            self._end(source, None)
+            self._end(stream, None)
         except Exception:
             log.exception("decoding failed: its stream ends")
-            self._end(source, Failed())
+            self._end(stream, RecognitionFailed())
 
-    def _end(self, source: Source, error: Failed | None) -> None:
+    def _end(self, stream: StreamHandle, error: RecognitionFailed | None) -> None:
         with self.changed:
-            if source._gone:
+            if stream._cancelled:
                 return
-            self.forget(source)
+            self.remove(stream)
         if error:
             self.metrics.errors.labels("internal").inc()
-        source.ended(error)
+        stream.on_end(error)
 
 
-Kind = Literal["new", "break", "end"]
-"""Samples that came; nothing, behind a segment that the caller breaks off, or behind the stream."""
+Kind = Literal["samples", "end_segment", "end"]
+"""New samples; or none, at the end of a segment that the client asked for, or of the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """What a stream has for a pass."""
+    """What a stream brings to a pass."""
 
-    source: Source
+    stream: StreamHandle
     kind: Kind
     samples: torch.Tensor

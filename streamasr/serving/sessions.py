@@ -1,4 +1,4 @@
-"""The decoding state of a stream, and how the model's output becomes its events."""
+"""Decode a stream's acoustic output into events; a session holds the decoding state."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ..events import Event
 from ..segment import Part
 from ..transcript import Word, clipped
 
-__all__ = ["Heard", "LiveSession", "RecordingSession", "Session"]
+__all__ = ["LiveSession", "RecordingSession", "SegmentOutputs", "Session"]
 
-Heard = Sequence[tuple[Part, AcousticOutput]]
-"""Parts of segments, and what the model made of each."""
+SegmentOutputs = Sequence[tuple[Part, AcousticOutput]]
+"""Parts of segments, each with the model's output."""
 
 
 class Session(Protocol):
     """A stream's decoding state. Used by one thread at a time."""
 
-    def decode(self, heard: Heard) -> list[Event]:
+    def decode(self, outputs: SegmentOutputs) -> list[Event]:
         """Decode what follows; return its events."""
 
 
@@ -31,10 +31,10 @@ class LiveSession:
         self._decoding = decoding
         self._state = decoding.initial_state()
 
-    def decode(self, heard: Heard) -> list[Event]:
+    def decode(self, outputs: SegmentOutputs) -> list[Event]:
         """Decode what follows; return finals and the newest partial."""
         events = []
-        for part, output in heard:
+        for part, output in outputs:
             found, self._state = self._decoding(part, output, self._state)
             events += found
         partial, self._state = self._decoding.partial(self._state)
@@ -50,10 +50,10 @@ class RecordingSession:
         self._state = words.initial_state(partials=False)
         self._finals = 0
 
-    def decode(self, heard: Heard) -> list[Event]:
+    def decode(self, outputs: SegmentOutputs) -> list[Event]:
         """Decode what follows; return the words that are complete as a final."""
         said: list[Word] = []
-        for part, output in heard:
+        for part, output in outputs:
             words, self._state = self._words(output, self._state)
             if part.ended:
                 last, self._state = self._words.finish(self._state)

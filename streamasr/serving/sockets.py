@@ -1,4 +1,4 @@
-"""What both WebSocket protocols share: entering, messages within bounds, and how it ends."""
+"""What both WebSocket protocols share: the handshake, bounded messages, close codes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..acoustic.model.bundle import WEIGHTS
 from ..errors import StreamasrError
-from .access import SUBPROTOCOL, may_enter, may_open
-from .scheduler import Failed, Full, Scheduler
+from .access import SUBPROTOCOL, is_allowed_origin, is_authenticated
+from .scheduler import RecognitionFailed, Scheduler, ServerFull
 from .settings import ServeSettings
-from .streams import CallerStream, SlowReader
+from .streams import ClientStream, SlowConsumer
 
 __all__ = ["Draining", "ProtocolError", "Server", "pcm16", "receive", "send", "serve_socket"]
 
@@ -27,28 +27,28 @@ log = logging.getLogger("streamasr.serving")
 
 NORMAL, AWAY, POLICY, INTERNAL, TRY_LATER = 1000, 1001, 1008, 1011, 1013
 
-FAREWELL_SECONDS = 5.0
-"""How long a client may take to read why its stream is closed."""
+CLOSE_SECONDS = 5.0
+"""Timeout of the closing handshake, with the error message before it."""
 
 
 class ProtocolError(StreamasrError):
-    """A client sent what the protocol does not have."""
+    """A client sent a message that the protocol does not have."""
 
 
 class Draining(StreamasrError):
-    """The server is going away."""
+    """The server is shutting down."""
 
 
 @dataclass
 class Server:
-    """What the routes work with. Used on the event loop."""
+    """The state that all routes share. Used on the event loop."""
 
     scheduler: Scheduler
     settings: ServeSettings
     draining: bool = False
-    talks: int = 0
-    """WebSockets whose client has yet to be told all."""
-    _patience: set[asyncio.Timeout] = field(default_factory=set)
+    open_sockets: int = 0
+    """WebSockets that have yet to be flushed and closed."""
+    _timeouts: set[asyncio.Timeout] = field(default_factory=set)
 
     @property
     def model_created(self) -> int:
@@ -59,26 +59,26 @@ class Server:
             return 0
 
     def drain(self) -> None:
-        """Stop: nobody is waited for any more, and open streams are told their last words."""
+        """Begin to shut down: stop waiting for audio, and flush open streams."""
         self.draining = True
-        for patience in self._patience:
-            if not patience.expired():
-                patience.reschedule(0)
+        for timeout in self._timeouts:
+            if not timeout.expired():
+                timeout.reschedule(0)
 
     @contextmanager
-    def waiting(self, patience: asyncio.Timeout) -> Iterator[None]:
-        """Wait for a client, until ``drain`` is called."""
-        self._patience.add(patience)
+    def until_drained(self, timeout: asyncio.Timeout) -> Iterator[None]:
+        """Let ``timeout`` expire at once when the server drains."""
+        self._timeouts.add(timeout)
         if self.draining:
-            patience.reschedule(0)
+            timeout.reschedule(0)
         try:
             yield
         finally:
-            self._patience.discard(patience)
+            self._timeouts.discard(timeout)
 
-    def stream(self, protocol: str, sample_rate: int) -> CallerStream:
-        """Open a live stream; raises Full."""
-        stream = CallerStream(self.scheduler, self.settings, sample_rate, live=True)
+    def stream(self, protocol: str, sample_rate: int) -> ClientStream:
+        """Open a live stream; raises ServerFull."""
+        stream = ClientStream(self.scheduler, self.settings, sample_rate, live=True)
         self.scheduler.metrics.opened.labels(protocol).inc()
         return stream
 
@@ -93,8 +93,8 @@ async def receive(socket: WebSocket, server: Server) -> Message:
     nothing comes for too long, and WebSocketDisconnect.
     """
     try:
-        async with asyncio.timeout(server.settings.idle_seconds) as patience:
-            with server.waiting(patience):
+        async with asyncio.timeout(server.settings.idle_seconds) as timeout:
+            with server.until_drained(timeout):
                 message = await socket.receive()
     except TimeoutError:
         if server.draining:
@@ -115,13 +115,13 @@ async def receive(socket: WebSocket, server: Server) -> Message:
 
 
 async def send(socket: WebSocket, server: Server, message: str) -> None:
-    """Send a text message; raises SlowReader if the client does not read."""
+    """Send a text message; raises SlowConsumer if the client does not read."""
     seconds = server.settings.idle_seconds
     try:
         async with asyncio.timeout(seconds):
             await socket.send_text(message)
     except TimeoutError:
-        raise SlowReader(f"nothing was read for {seconds:g} s: the stream is closed") from None
+        raise SlowConsumer(f"nothing was read for {seconds:g} s: the stream is closed") from None
 
 
 def pcm16(data: bytes) -> NDArray[np.float32]:
@@ -134,41 +134,45 @@ def pcm16(data: bytes) -> NDArray[np.float32]:
 async def serve_socket(
     socket: WebSocket,
     server: Server,
-    talk: Callable[[WebSocket, Server], Awaitable[None]],
-    refuse: Callable[[WebSocket, str], Awaitable[None]],
+    serve_client: Callable[[WebSocket, Server], Awaitable[None]],
+    send_error: Callable[[WebSocket, str], Awaitable[None]],
 ) -> None:
-    """Let a client in, if it may, and run ``talk``; what goes wrong is told by ``refuse``."""
-    if not may_enter(socket, server.settings) or not may_open(socket, server.settings):
+    """Authenticate a client and serve it; on an error, send the reason before closing."""
+    if not is_authenticated(socket, server.settings) or not is_allowed_origin(
+        socket, server.settings
+    ):
         server.scheduler.metrics.errors.labels("access").inc()
         await socket.close(POLICY)  # before it is accepted: HTTP 403
         return
     offered = [part.strip() for part in socket.headers.get("sec-websocket-protocol", "").split(",")]
     await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    server.talks += 1
+    server.open_sockets += 1
     try:
-        code, reason = await _outcome(socket, server, talk)
-        async with asyncio.timeout(FAREWELL_SECONDS):
+        code, reason = await _outcome(socket, server, serve_client)
+        async with asyncio.timeout(CLOSE_SECONDS):
             if reason:
-                await refuse(socket, reason)
+                await send_error(socket, reason)
             # A close frame has room for 123 bytes.
             await socket.close(code, reason.encode()[:123].decode(errors="ignore"))
     except (RuntimeError, WebSocketDisconnect, TimeoutError):
         pass  # the client has left first, or does not read
     finally:
-        server.talks -= 1
+        server.open_sockets -= 1
 
 
 async def _outcome(
-    socket: WebSocket, server: Server, talk: Callable[[WebSocket, Server], Awaitable[None]]
+    socket: WebSocket,
+    server: Server,
+    serve_client: Callable[[WebSocket, Server], Awaitable[None]],
 ) -> tuple[int, str]:
-    """Run ``talk``; return the code to close with, and the reason if something went wrong."""
+    """Serve a client; return the close code, and the reason if something went wrong."""
     code, reason, label = NORMAL, "", ""
     try:
-        await talk(socket, server)
+        await serve_client(socket, server)
         code = AWAY if server.draining else NORMAL
     except WebSocketDisconnect:
         label = "disconnect"
-    except Full as error:
+    except ServerFull as error:
         code, reason, label = TRY_LATER, str(error), "full"
     except Draining as error:
         code, reason, label = AWAY, str(error), "draining"
@@ -177,7 +181,7 @@ async def _outcome(
         code, label = POLICY, "idle"
     except StreamasrError as error:
         code, reason, label = POLICY, str(error), "protocol"
-    except Failed as error:  # counted and logged where it happened
+    except RecognitionFailed as error:  # counted and logged where it happened
         code, reason = INTERNAL, str(error)
     except Exception:
         log.exception("a stream failed")

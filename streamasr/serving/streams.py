@@ -1,4 +1,4 @@
-"""A stream as the protocols see it: audio in with back-pressure, events out, bounded both ways."""
+"""A client's stream: audio in with back-pressure, events out, both queues bounded."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from .scheduler import Scheduler
     from .settings import ServeSettings
 
-__all__ = ["MAX_EVENTS", "CallerStream", "SlowReader", "TooLong"]
+__all__ = ["MAX_EVENTS", "ClientStream", "SlowConsumer", "StreamTooLong"]
 
 MAX_EVENTS = 1000
-"""Finals that wait for a client that does not read; then it is let go."""
+"""Events queued for a client that does not read; beyond them its stream is closed."""
 
 
-class TooLong(AudioError):
-    """A stream has had all the audio that it may have."""
+class StreamTooLong(AudioError):
+    """A stream has reached ``max_stream_seconds``."""
 
 
-class SlowReader(AudioError):
-    """A client does not read what it asked for."""
+class SlowConsumer(AudioError):
+    """A client does not read its events."""
 
 
-class CallerStream:
-    """One caller. Made and used on the event loop.
+class ClientStream:
+    """The stream of one client. Made and used on the event loop.
 
     Args:
-        scheduler: whose model hears it; raises Full if it has no room.
-        live: whether it is told partials, and segments end where nobody speaks.
+        scheduler: runs recognition; raises ServerFull if it has no room.
         settings: limits.
-        sample_rate: of the caller's audio, in Hz.
+        sample_rate: of the client's audio, in Hz.
+        live: whether there are partials, and segments that end at endpoints.
     """
 
     def __init__(
@@ -61,52 +61,52 @@ class CallerStream:
         self._live = live
         self._metrics = scheduler.metrics
         self._chunk = scheduler.chunk_samples
-        self._heard = 0
+        self._received = 0
         self._clock = time.monotonic()
         self._events: deque[Event] = deque()
         self._changed = asyncio.Event()
         self._roomy = asyncio.Event()
         self._over = False
         self._error: BaseException | None = None
-        self._source = scheduler.open(
+        self._handle = scheduler.open(
             live=live,
-            tell=lambda events: self._call(self._take, events),
-            ended=lambda error: self._call(self._end, error),
+            on_events=lambda events: self._call(self._take, events),
+            on_end=lambda error: self._call(self._end, error),
         )
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, or was left."""
+        """Whether the stream has ended, or was cancelled."""
         return self._over
 
     @property
     def seconds(self) -> float:
         """Audio received so far."""
-        return self._heard / SAMPLE_RATE
+        return self._received / SAMPLE_RATE
 
     async def accept(self, samples: NDArray[np.float32]) -> None:
-        """Hear ``samples (n,)``; waits while too much is waiting already.
+        """Queue ``samples (n,)``; block while ``waiting_seconds`` are queued already.
 
         Raises AudioError for NaN and infinity, and for more audio than a stream may have; and what
         ended the stream early, if something did.
         """
         most = self._settings.max_stream_seconds
         if self.seconds + len(samples) / self._resampler.source_rate > most:
-            raise TooLong(f"a stream may be {most:g} s long: begin anew")
-        ready = as_samples(self._resampler.process(samples), self._heard, SAMPLE_RATE)
-        self._heard += len(ready)
+            raise StreamTooLong(f"a stream may be {most:g} s long: begin anew")
+        ready = as_samples(self._resampler.process(samples), self._received, SAMPLE_RATE)
+        self._received += len(ready)
         self._clock = time.monotonic() - self.seconds
-        self._source.put(ready)
+        self._handle.feed(ready)
         await self._wait_for(self._settings.waiting_seconds)
 
-    async def caught_up(self) -> None:
-        """Wait until all full chunks have been heard and told."""
+    async def processed(self) -> None:
+        """Wait until all full chunks have been processed and their events are there."""
         await self._wait_for(0.0)
 
     async def _wait_for(self, seconds: float) -> None:
         most = max(seconds * SAMPLE_RATE, self._chunk - 1)
         while not self._over and (
-            self._source.waiting_samples > most or (not seconds and self._source.busy)
+            self._handle.queued_samples > most or (not seconds and self._handle.busy)
         ):
             self._roomy.clear()
             await self._roomy.wait()
@@ -115,7 +115,7 @@ class CallerStream:
 
     @property
     def sample_rate(self) -> int:
-        """Of the caller's audio, in Hz."""
+        """Of the client's audio, in Hz."""
         return self._resampler.source_rate
 
     @sample_rate.setter
@@ -123,35 +123,35 @@ class CallerStream:
         """Take what follows to be at another rate."""
         self._flush(rate)
 
-    async def break_off(self) -> None:
-        """End the segment here, and wait until that has been told; times count on."""
+    async def end_segment(self) -> None:
+        """End the segment here, and wait for its events; times count on."""
         self._flush(self.sample_rate)
-        self._source.break_off()
-        await self.caught_up()
+        self._handle.end_segment()
+        await self.processed()
 
     def end(self) -> None:
-        """Say that nothing follows."""
+        """Signal the end of the audio; the rest is flushed."""
         self._flush(self.sample_rate)
-        self._source.end()
+        self._handle.end()
 
     def _flush(self, rate: int) -> None:
         rest = torch.from_numpy(self._resampler.flush())
         self._resampler = Resampler(rate)
-        self._heard += len(rest)
-        self._source.put(rest)
+        self._received += len(rest)
+        self._handle.feed(rest)
 
-    def leave(self) -> None:
-        """Forget it all at once; whoever waits for room or for events waits no more."""
+    def cancel(self) -> None:
+        """Drop the stream at once; whoever waits for room or for events waits no more."""
         self._end(None)
-        self._source.leave()
+        self._handle.cancel()
 
     def fail(self, error: BaseException) -> None:
-        """End it at once, with an error for whoever reads the events."""
+        """End the stream at once, with an error for whoever reads the events."""
         self._end(error)
-        self._source.leave()
+        self._handle.cancel()
 
-    def pending(self) -> list[Event]:
-        """Return the events that nobody has read."""
+    def take_events(self) -> list[Event]:
+        """Return the events that have not been read."""
         events = [*self._events]
         self._events.clear()
         return events
@@ -169,7 +169,7 @@ class CallerStream:
             await self._changed.wait()
 
     def _call(self, function: Callable[..., None], *values: object) -> None:
-        with suppress(RuntimeError):  # the loop has closed while a decoder was at work
+        with suppress(RuntimeError):  # the loop has closed while a decoder was running
             self._loop.call_soon_threadsafe(function, *values)
 
     def _take(self, events: list[Event]) -> None:
@@ -183,7 +183,7 @@ class CallerStream:
                 self._events.pop()
             self._events.append(replace(event, latency_ms=1000 * latency))
         if len(self._events) > MAX_EVENTS:
-            self.fail(SlowReader(f"{MAX_EVENTS} events wait to be read: read faster"))
+            self.fail(SlowConsumer(f"{MAX_EVENTS} events wait to be read: read faster"))
         if events:
             self._changed.set()
         self._roomy.set()

@@ -22,10 +22,10 @@ from ..events.cues import split_at_pauses
 from ..events.writers import WRITERS
 from ..transcript import Transcript, Word
 from .forms import RECORDING, RecordingRoute
-from .problems import NotServed, Problem, body_of
-from .scheduler import Failed
+from .problems import Problem, UnsupportedRequest, body_of
+from .scheduler import RecognitionFailed
 from .sockets import Server
-from .streams import CallerStream
+from .streams import ClientStream
 
 __all__ = ["router"]
 
@@ -38,15 +38,15 @@ router = APIRouter(
 )
 MODEL = "streamasr"
 CLIENT_LEFT = 499
-"""Nobody reads it: the status that proxies log."""
-LOOK_SECONDS = 0.5
-"""How often it is seen whether a caller is still there, who may be told nothing for minutes."""
+"""Client closed request: the status that proxies log; nobody reads it."""
+POLL_SECONDS = 0.5
+"""How often the connection of a client is checked; no event may be due for minutes."""
 LANGUAGES = {"en": "english"}
 """Names of languages, by their codes, that OpenAI's clients read and may send."""
 
 
 class ResponseFormat(StrEnum):
-    """What the answer looks like."""
+    """The format of the response."""
 
     json = "json"
     text = "text"
@@ -56,7 +56,7 @@ class ResponseFormat(StrEnum):
 
 
 class Granularity(StrEnum):
-    """What ``verbose_json`` gives the times of."""
+    """The units that ``verbose_json`` has timestamps of."""
 
     word = "word"
     segment = "segment"
@@ -73,7 +73,7 @@ def model_named(request: Request, name: str) -> dict[str, Any]:
     """Describe the one model there is."""
     if name != MODEL:
         reason = f"there is no model {name!r} here: the one there is, is called {MODEL!r}"
-        raise NotServed(reason, status=404, param="model", code="model_not_found")
+        raise UnsupportedRequest(reason, status=404, param="model", code="model_not_found")
     return _model(request)
 
 
@@ -110,11 +110,13 @@ async def transcriptions(
     spoken = server.scheduler.recognizer.config.language
     _check_language(language, spoken)
     for asked in (*(include or ()), *(included or ())):
-        raise NotServed(f"include: {asked!r} is not served here: leave it out", param="include")
-    # Opened here, so that a full server refuses before anything is answered.
-    caller = CallerStream(server.scheduler, server.settings, live=False)
+        raise UnsupportedRequest(
+            f"include: {asked!r} is not served here: leave it out", param="include"
+        )
+    # Opened here, so that a full server answers 503 before the response begins.
+    client = ClientStream(server.scheduler, server.settings, live=False)
     server.scheduler.metrics.opened.labels("upload").inc()
-    words = _transcribe(request, server, caller, file)
+    words = _transcribe(request, server, client, file)
     if stream:
         first = await anext(words, None)  # an unreadable file is an error, not an event
         return StreamingResponse(_server_sent(first, words), media_type="text/event-stream")
@@ -124,7 +126,7 @@ async def transcriptions(
             found += some
     if await request.is_disconnected():
         return Response(status_code=CLIENT_LEFT)
-    transcript = Transcript(tuple(found), caller.seconds)
+    transcript = Transcript(tuple(found), client.seconds)
     if response_format is ResponseFormat.json:
         return JSONResponse({"text": transcript.text})
     if response_format is ResponseFormat.verbose_json:
@@ -135,42 +137,42 @@ async def transcriptions(
 
 
 def _check_language(asked: str, spoken: str) -> None:
-    """Raise NotServed for a language that the model does not know, by code or by name."""
+    """Raise UnsupportedRequest for a language that the model does not know, by code or by name."""
     code = asked.strip().lower().replace("_", "-").partition("-")[0]
     if code not in ("", spoken, LANGUAGES.get(spoken)):
         reason = f"language: {asked!r} is not spoken here, but {spoken!r}: leave it out"
-        raise NotServed(reason, param="language")
+        raise UnsupportedRequest(reason, param="language")
 
 
 async def _transcribe(
-    request: Request, server: Server, caller: CallerStream, file: UploadFile
+    request: Request, server: Server, client: ClientStream, file: UploadFile
 ) -> AsyncGenerator[list[Word], None]:
-    """Yield words as they become final, until the caller leaves; raises AudioError."""
+    """Yield words as they become final, until the client disconnects; raises AudioError."""
     began = time.perf_counter()
-    feeding = asyncio.create_task(_feed(caller, file))
-    watching = asyncio.create_task(_leave_with(request, caller))
+    feeding = asyncio.create_task(_feed(client, file))
+    watching = asyncio.create_task(_cancel_on_disconnect(request, client))
     try:
-        async for event in caller.events():
+        async for event in client.events():
             yield [*event.words]
     finally:
         watching.cancel()
-        caller.leave()
+        client.cancel()
         # Its thread may be reading, and must not be cut off: it reads a block at most.
         await asyncio.wait([feeding])
-    if caller.seconds:
-        rtf = (time.perf_counter() - began) / caller.seconds
+    if client.seconds:
+        rtf = (time.perf_counter() - began) / client.seconds
         server.scheduler.metrics.upload_rtf.observe(rtf)
 
 
-async def _leave_with(request: Request, caller: CallerStream) -> None:
-    """Forget ``caller`` as soon as whoever sent the request is gone."""
+async def _cancel_on_disconnect(request: Request, client: ClientStream) -> None:
+    """Cancel the stream as soon as the client disconnects."""
     while not await request.is_disconnected():
-        await asyncio.sleep(LOOK_SECONDS)
-    caller.leave()
+        await asyncio.sleep(POLL_SECONDS)
+    client.cancel()
 
 
-async def _feed(caller: CallerStream, file: UploadFile) -> None:
-    """Let ``caller`` hear a recording; errors call it by the name that its sender knows."""
+async def _feed(client: ClientStream, file: UploadFile) -> None:
+    """Feed a recording to the stream; errors name it as its sender does."""
 
     def opened() -> AudioFile:
         return open_audio(file.file, name=file.filename or RECORDING, on_note=log.info)
@@ -179,12 +181,12 @@ async def _feed(caller: CallerStream, file: UploadFile) -> None:
         with await asyncio.to_thread(opened) as audio:
             blocks = audio.blocks()
             while (block := await asyncio.to_thread(next, blocks, None)) is not None:
-                await caller.accept(block)
-                if caller.over:
+                await client.accept(block)
+                if client.over:
                     return
-        caller.end()
+        client.end()
     except Exception as error:
-        caller.fail(error)
+        client.fail(error)
 
 
 async def _server_sent(
@@ -205,8 +207,8 @@ async def _server_sent(
         try:
             async for some in words:
                 yield delta(some)
-        except (StreamasrError, Failed) as error:
-            status = 500 if isinstance(error, Failed) else 400
+        except (StreamasrError, RecognitionFailed) as error:
+            status = 500 if isinstance(error, RecognitionFailed) else 400
             yield f"data: {json.dumps(body_of(status, str(error)))}\n\n"
             return
     yield event("transcript.text.done", text=" ".join(said))

@@ -19,13 +19,13 @@ from ..events import Event
 from ..transcript import Word
 from .problems import reason_of
 from .sockets import Draining, ProtocolError, Server, pcm16, receive, send
-from .streams import CallerStream
+from .streams import ClientStream
 
-__all__ = ["refuse", "talk"]
+__all__ = ["send_error", "serve_client"]
 
 
 class Config(BaseModel):
-    """What a client may ask for; ``phrase_list`` and ``model`` are not ours to give."""
+    """The settings of a client; ``phrase_list`` and ``model`` are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -35,15 +35,15 @@ class Config(BaseModel):
     max_alternatives: int = Field(0, ge=0)
 
 
-async def refuse(socket: WebSocket, reason: str) -> None:
-    """Say why the stream is closed."""
+async def send_error(socket: WebSocket, reason: str) -> None:
+    """Send the reason for closing the stream."""
     await socket.send_text(json.dumps({"error": reason}))
 
 
-async def talk(socket: WebSocket, server: Server) -> None:
-    """Serve one caller."""
+async def serve_client(socket: WebSocket, server: Server) -> None:
+    """Serve one client, a message at a time."""
     config = Config()
-    stream: CallerStream | None = None
+    stream: ClientStream | None = None
     shown = ""
     try:
         while True:
@@ -54,8 +54,8 @@ async def talk(socket: WebSocket, server: Server) -> None:
             if isinstance(message, bytes):
                 stream = stream or server.stream("vosk", round(config.sample_rate))
                 await stream.accept(pcm16(message))
-                await stream.caught_up()
-                events = stream.pending()
+                await stream.processed()
+                events = stream.take_events()
                 if events:
                     shown = events[-1].text if events[-1].type == "partial" else ""
                 found = _words(events)
@@ -71,8 +71,8 @@ async def talk(socket: WebSocket, server: Server) -> None:
                 return
             elif "reset" in message:
                 if stream is not None:
-                    await stream.break_off()
-                ended = [] if stream is None else stream.pending()
+                    await stream.end_segment()
+                ended = [] if stream is None else stream.take_events()
                 shown = ""
                 await send(socket, server, _result(_words(ended), config))
             else:
@@ -81,11 +81,11 @@ async def talk(socket: WebSocket, server: Server) -> None:
                 )
     finally:
         if stream is not None:
-            stream.leave()
+            stream.cancel()
 
 
 def _config(value: Any, before: Config) -> Config:
-    """Return the settings after a message that names some of them."""
+    """Return the settings with those of a ``config`` message applied."""
     known = before.model_dump()
     try:
         return Config.model_validate({**known, **value} if isinstance(value, dict) else value)
@@ -93,7 +93,7 @@ def _config(value: Any, before: Config) -> Config:
         raise ProtocolError(f"config: {reason_of(error.errors())}") from error
 
 
-async def _rest(stream: CallerStream) -> list[Event]:
+async def _rest(stream: ClientStream) -> list[Event]:
     stream.end()
     return [event async for event in stream.events()]
 

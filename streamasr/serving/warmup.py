@@ -1,4 +1,4 @@
-"""Compile what hears and decodes before the first caller waits for it."""
+"""Compile the model's step and the beam search before the first client waits for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEPS = 10
 
 @torch.inference_mode()
 def warm_up(recognizer: Recognizer) -> None:
-    """Hear a timestep and decode a few: a partial, and the words at the end.
+    """Run the model for a timestep and decode a few: a partial, and the words at the end.
 
     Numba compiles a function on its first call, which takes the beam search half a minute, unless
     it finds it compiled in its cache.

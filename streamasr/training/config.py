@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-class Source(Settings):
+class TrainingSource(Settings):
     """A training manifest, of which each epoch draws ``share``; ``only`` filters its paths."""
 
     manifest: str
@@ -50,7 +50,7 @@ class DataConfig(Settings):
     """
 
     root: str = "."
-    train: tuple[Source, ...] = Field(min_length=1)
+    train: tuple[TrainingSource, ...] = Field(min_length=1)
     dev: tuple[str, ...] = ()
     noise: str = ""
     rooms: str = ""

@@ -13,8 +13,8 @@ from ..acoustic.model import AcousticModel
 from ..decoding import GreedyDecoder
 from ..failures import Failure, warn_of_failure
 from ..manifest import read_manifest
-from ..scoring import ErrorCounts, count_errors
 from ..tokens import Tokens
+from ..wer import ErrorCounts, count_errors
 from .cache import AudioCache
 from .config import TrainingConfig
 

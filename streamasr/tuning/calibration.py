@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..decoding import BeamConfig
-from ..scoring import aligned_words
 from ..transcript import Word
+from ..wer import aligned_words
 
 __all__ = ["calibrated"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..decoding import BeamConfig, BeamDecoder, BeamState
 from ..decoding.beam import Candidate, Weights, are_sure
 from ..decoding.search import SearchState
-from ..scoring import count_errors
+from ..wer import count_errors
 
 __all__ = ["HypothesisPool", "RecordingDecoder", "Segments", "merged"]
 

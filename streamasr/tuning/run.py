@@ -21,8 +21,8 @@ from ..errors import AudioError
 from ..failures import Failure, attempt
 from ..language import load_reader
 from ..manifest import Utterance
-from ..scoring import ErrorCounts, count_errors
 from ..transcript import Word
+from ..wer import ErrorCounts, count_errors
 from .bootstrap import bootstrap_interval
 from .calibration import calibrated
 from .hypotheses import HypothesisPool, RecordingDecoder, Segments, merged

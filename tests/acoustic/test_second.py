@@ -10,7 +10,7 @@ from persistent_lstm import NORM_EPSILON, LayerWeights
 from safetensors.torch import load_file
 from torch import Tensor
 
-from streamasr.acoustic import AcousticStage, Batch
+from streamasr.acoustic import AcousticStage, ContinuousBatch
 from streamasr.acoustic.frontend import Frontend
 from streamasr.acoustic.model import (
     AcousticModel,
@@ -137,7 +137,7 @@ def test_what_it_reads_comes_out_of_the_stage_in_any_chunks_and_company(
     stage, samples = AcousticStage(bundle, torch.device("cpu")), torch.tensor(speech[:40_000])
     features, _ = Frontend(bundle.config.frontend)(samples, stage.initial_state().frontend)
     expected, _ = bundle.model.encode(features[:, None])
-    batch: Batch[int] = Batch(stage)
+    batch: ContinuousBatch[int] = ContinuousBatch(stage)
     batch.join(0, iter(samples.split(7_000)))
     batch.join(1, iter([samples[:500]]))
     ended = {}

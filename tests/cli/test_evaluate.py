@@ -11,8 +11,8 @@ import soundfile
 
 from streamasr.errors import ModelError
 from streamasr.fingerprint import fingerprint
-from streamasr.scoring import count_errors
 from streamasr.tokens import Tokens
+from streamasr.wer import count_errors
 
 from ..conftest import save_tiny, write_graph
 from ..decoding.models import arpa_of

@@ -13,7 +13,7 @@ import torch
 from streamasr import Recognizer
 from streamasr.evaluation import evaluate
 from streamasr.manifest import read_manifest
-from streamasr.scoring import count_errors
+from streamasr.wer import count_errors
 
 COMMAND = [sys.executable, "-m", "streamasr", "transcribe"]
 

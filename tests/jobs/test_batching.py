@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr import RecognizerOptions
-from streamasr.acoustic import Batch
+from streamasr.acoustic import ContinuousBatch
 from streamasr.api import Recognizer
 from streamasr.jobs.tasks import Outcome, Settings, Task
 from streamasr.jobs.work import Worker
@@ -28,7 +28,7 @@ def alone(recognizer: Recognizer, samples: np.ndarray) -> torch.Tensor:
 def test_rows_that_join_and_leave_get_what_they_get_alone(tiny, voices, lengths, seed, data):
     rng = np.random.default_rng(seed)
     audios = [voices[at : at + n] for n in lengths for at in [rng.integers(0, 100_000)]]
-    batch: Batch[int] = Batch(tiny.acoustic)
+    batch: ContinuousBatch[int] = ContinuousBatch(tiny.acoustic)
     waiting = list(enumerate(audios))
     heard = {}
     while waiting or len(batch):

@@ -73,7 +73,7 @@ def test_a_recording_that_costs_three_workers_is_given_up(tiny_folder, recording
     finally:
         pool.close()
     assert len(found) == 6
-    lost = "each worker that had it was lost (killed by signal 9, perhaps for memory)"
+    lost = "3 workers crashed while processing it (killed by signal 9, perhaps for memory)"
     assert found.pop(3).problem == f"{recordings[3]}: {lost}"
     for number, outcome in found.items():
         assert outcome.transcript.text == tiny.transcribe(recordings[number]).text

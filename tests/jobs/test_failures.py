@@ -63,7 +63,7 @@ def test_an_error_that_nobody_foresaw_is_one_outcome(pools, engine, tiny, sample
     assert found[0].problem.startswith("7: cannot be transcribed (AttributeError: ")
     assert found[2].problem.startswith(f"{good}: cannot be transcribed (ValueError: ")
     if engine != "own":
-        assert found[3].problem.startswith("bomb.wav: each worker that had it was lost (")
+        assert found[3].problem.startswith("bomb.wav: 3 workers crashed while processing it (")
         assert "no number" in found[3].problem
     assert len(found) == len(tasks)
 
@@ -79,7 +79,9 @@ def test_a_step_that_fails_begins_a_new_worker(pools, tiny, samples_folder, monk
 
     monkeypatch.setattr(work.Worker, "step", fail)
     found = outcomes(pools["own"](), [Task(0, "bad.wav"), Task(1, good)])
-    assert found[0].problem == "bad.wav: each worker that had it was lost (MemoryError: no room)"
+    assert (
+        found[0].problem == "bad.wav: 3 workers crashed while processing it (MemoryError: no room)"
+    )
     assert found[1].transcript.text == tiny.transcribe(good).text
 
 

@@ -1,4 +1,5 @@
-"""Compiles small kernels that do and do not keep their weights, and prints what is found.
+"""Compiles small kernels that do and do not keep their weights, or the banks apart; prints what is
+found.
 
 Run as a program, without ``TRITON_INTERPRET``; ``test_residency`` reads its JSON.
 """
@@ -11,6 +12,7 @@ import torch
 import triton
 import triton.language as tl
 from persistent_lstm import DEVICES, make_plan
+from persistent_lstm._fragment_plan import make_fragment_plan
 from persistent_lstm.residency import compile_ahead, problems
 
 PARTS, ROWS, WIDTH, COLUMNS = 8, 64, 64, 8
@@ -51,6 +53,51 @@ def recur(
             t += 1
 
 
+@triton.jit
+def turn(w, x, y, T, ASM: tl.constexpr):
+    thread = tl.arange(0, 256)
+    weight = tl.load(w + thread)
+    t = 0
+    while t < T:
+        value = tl.load(x + t * 256 + thread, volatile=True) * weight
+        value = tl.inline_asm_elementwise(
+            ASM, "=r,r,r", [value, thread], dtype=tl.float32, is_pure=False, pack=1
+        )
+        tl.store(y + t * 256 + thread, value)
+        t += 1
+
+
+def through_shared(words: int, place: str) -> str:
+    """Pass a value through shared memory, threads ``words`` words apart."""
+    return f"""{{
+        .shared .align 16 .b8 buffer[{4 * 256 * words}]; .reg .b32 a;
+        mov.b32 a, buffer; mad.lo.u32 a, {place}, {4 * words}, a;
+        st.shared.b32 [a], $1; bar.sync 0; ld.shared.b32 $0, [a];
+    }}"""
+
+
+def conflicts() -> dict[str, list[str]]:
+    """What is found of kernels whose threads lie closer or further apart in shared memory."""
+    plan = make_fragment_plan(1, 512, 1, torch.bfloat16, DEVICES["h200"])
+    launch = replace(plan.launches[0], weight_bytes=0)
+    found = {}
+    for name, words, place in (
+        ("1 word", 1, "$2"),
+        ("2 words", 2, "$2"),
+        ("8 words", 8, "$2"),
+        ("by what was loaded", 1, "$1"),
+    ):
+        code = compile_ahead(
+            turn,
+            {"w": "*fp32", "x": "*fp32", "y": "*fp32", "T": "i32"},
+            {"ASM": through_shared(words, place)},
+            {"num_warps": 8},
+            90,
+        )
+        found[name] = problems(code, launch, plan.device)
+    return found
+
+
 def main() -> None:
     plan = make_plan(1, 512, 1, torch.bfloat16, DEVICES["h200"])
     tile = PARTS * ROWS * WIDTH * 2
@@ -69,7 +116,7 @@ def main() -> None:
             90,
         )
         found[name] = problems(code, launch, plan.device)
-    json.dump(found, sys.stdout)
+    json.dump(found | {"conflicts": conflicts()}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ def launch(*, kernel="stack", layers=2, hidden=32, rows=1, units=16, K=32) -> La
 CASES = [
     launch(),
     launch(layers=1, hidden=48, rows=3, units=16, K=64),  # columns and rows that fill no tile
-    launch(kernel="batched", layers=1, hidden=160, rows=5, units=32, K=256),  # two tiles
+    launch(kernel="batched", layers=1, hidden=160, rows=17, units=32, K=256),  # two tiles
+    launch(kernel="fragment", layers=1, hidden=384, rows=2, units=128, K=384),  # K no power of two
 ]
 
 

@@ -9,9 +9,13 @@ import persistent_lstm._launch
 import pytest
 import torch
 from persistent_lstm import (
+    DEVICES,
     Device,
     LSTMError,
     LSTMState,
+    PersistentLSTM,
+    best_plan,
+    choose_backend,
     lstm,
     lstm_reference,
     raise_pending_error,
@@ -242,13 +246,51 @@ def test_changed_weights_are_packed_again():
     assert relative_error(second, lstm_reference(x, weights, state)[0]) <= case.tolerance
 
 
-def test_lstm_takes_version_2_when_asked(toy_gpu):
+@pytest.mark.parametrize(
+    ("dtype", "hidden", "expected"),
+    [
+        (torch.bfloat16, 32, ("triton2", "fragment, weights resident on toy")),
+        (
+            *(torch.float32, 32),
+            (
+                "triton",
+                "stack, weights resident on toy; not triton2: weights are of torch.float32: "
+                "bfloat16 and float16 can run",
+            ),
+        ),
+        (
+            *(torch.bfloat16, 16),
+            (
+                "triton",
+                "stack, weights resident on toy; not triton2: H = 16 is no multiple of 16 from "
+                "32 on",
+            ),
+        ),
+        (torch.bfloat16, 24, ("torch", "H = 24 is no multiple of 16")),
+    ],
+    ids=["16 bits", "float32", "too narrow for version 2", "for neither"],
+)
+def test_auto_takes_version_2_where_it_fits_and_says_why_not(toy_gpu, dtype, hidden, expected):
+    weights = PersistentLSTM(hidden, hidden).to(dtype).weights
+    assert choose_backend("auto", weights, batch=3) == expected
+
+
+def test_the_best_plan_is_the_first_that_fits():
+    device = DEVICES["h200"]
+    assert best_plan(4, 512, 64, torch.bfloat16, device).launches[0].kernel == "fragment"
+    assert best_plan(4, 512, 1, torch.float32, device).launches[0].kernel == "stack"
+    none = best_plan(1, 2048, 1, torch.float32, device)
+    assert none.reason.startswith("one layer's W_hh takes 64.0 MiB")
+
+
+@pytest.mark.parametrize("backend", ["triton2", "auto"])
+def test_lstm_takes_version_2(toy_gpu, backend):
     case = Case(L=2, H=32, B=2, T=3, residual=True)
     x, state = case.input()
     lengths = torch.tensor([3, 2])
     options = {"lengths": lengths, "residual": True}
     with torch.inference_mode(), scheduled():
-        y, last = lstm(x, case.weights(), state, backend="triton2", **options)
+        y, last = lstm(x, case.weights(), state, backend=backend, **options)
     expected, expected_last = lstm(x, case.weights(), state, backend="torch", **options)
     assert y[2:, 1].eq(0).all()
     assert relative_error(y, expected) <= case.tolerance

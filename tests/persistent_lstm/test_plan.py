@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from persistent_lstm import DEVICES, Device, LSTMError, make_plan
+from persistent_lstm import DEVICES, Device, LSTMError, best_plan, make_plan
+from persistent_lstm._fragment_plan import make_fragment_plan
 
 BFLOAT16, FLOAT32 = torch.bfloat16, torch.float32
 H200, A100, RTX4090 = DEVICES["h200"], DEVICES["a100"], DEVICES["rtx4090"]
@@ -131,3 +132,25 @@ def test_a_plan_reads_well():
         "  a chunk of 32 timesteps: 64 exchanges of h, and 16.0 MiB of weights to load, "
         "at least 8.2 us at 2 TB/s"
     )
+
+
+@pytest.mark.parametrize(
+    ("hidden", "device", "reason"),
+    [
+        (1024, A100, "a layer of H = 1024 takes 128 multiprocessors, and A100 has 108"),
+        (2048, H200, "H = 2048 with I = 2048 takes more than 128 KiB of registers of each program"),
+    ],
+)
+def test_version_2_refuses_what_a_gpu_cannot_hold(hidden, device, reason):
+    plan = make_fragment_plan(1, hidden, 1, BFLOAT16, device)
+    assert (plan.fits, plan.reason) == (False, reason)
+    assert best_plan(1, hidden, 1, BFLOAT16, device) == make_plan(1, hidden, 1, BFLOAT16, device)
+
+
+@pytest.mark.parametrize(
+    ("device", "split", "rows"), [("h200", False, 32), ("b200", False, 8), ("b200", True, 32)]
+)
+def test_rows_take_turns_where_registers_suffice(device, split, rows):
+    plan = make_fragment_plan(4, 512, 32, BFLOAT16, DEVICES[device], residual=True, split=split)
+    assert [one.rows for one in plan.launches] == [rows]
+    assert plan.row_groups(plan.launches[0]) == 32 // rows

@@ -25,7 +25,7 @@ from streamasr.serving import ServeSettings
 from streamasr.serving.metrics import Metrics
 from streamasr.serving.scheduler import Scheduler
 from streamasr.serving.sockets import Server, send
-from streamasr.serving.streams import MAX_EVENTS, CallerStream, SlowReader
+from streamasr.serving.streams import MAX_EVENTS, ClientStream, SlowConsumer
 
 from .conftest import Running, running
 
@@ -82,7 +82,7 @@ def test_when_a_search_fails_its_caller_is_told_and_the_others_go_on(
         assert next(stream).type == "transcript.text.delta"
         while len(server.server.scheduler) < 4:
             time.sleep(0.01)
-        victims = [*server.server.scheduler._sources.values()]
+        victims = [*server.server.scheduler._streams.values()]
         with talking(server, "/v1/stream", speech) as bystander:
             for victim in victims:
                 monkeypatch.setattr(victim._session, "decode", fail)
@@ -116,7 +116,7 @@ def test_a_server_whose_model_has_stopped_says_so(tiny):
         server.server.scheduler.close()
         answer = httpx.get(server.http + "/healthz")
         assert answer.status_code == 503
-        assert "start the server anew" in answer.json()["status"]
+        assert "restart the server" in answer.json()["status"]
 
 
 def test_a_recording_whose_sender_has_left_is_heard_no_further(served, speech):
@@ -192,7 +192,7 @@ def test_who_does_not_read_is_let_go(tiny):
     scheduler = Scheduler(tiny, Metrics())
     server = Server(scheduler, ServeSettings(idle_seconds=0.05))
     try:
-        with pytest.raises(SlowReader, match=r"nothing was read for 0\.05 s"):
+        with pytest.raises(SlowConsumer, match=r"nothing was read for 0\.05 s"):
             asyncio.run(send(SimpleNamespace(send_text=never), server, "{}"))  # type: ignore[arg-type]
     finally:
         scheduler.close()
@@ -200,14 +200,14 @@ def test_who_does_not_read_is_let_go(tiny):
 
 def test_what_nobody_reads_does_not_pile_up(tiny):
     async def run() -> None:
-        stream = CallerStream(scheduler, ServeSettings(), live=True)
+        stream = ClientStream(scheduler, ServeSettings(), live=True)
         for number in range(10 * MAX_EVENTS):
             stream._take([Event("partial", 0, 0.0, number)])
-        assert len(stream.pending()) == 1
+        assert len(stream.take_events()) == 1
         for number in range(MAX_EVENTS + 1):
             stream._take([Event("final", number, 0.0, 1.0)])
         assert len(scheduler) == 0
-        with pytest.raises(SlowReader):
+        with pytest.raises(SlowConsumer):
             await stream.accept(np.zeros(10, np.float32))
 
     scheduler = Scheduler(tiny, Metrics())

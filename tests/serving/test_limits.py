@@ -18,9 +18,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from streamasr.serving import ServeSettings
-from streamasr.serving.scheduler import Source
+from streamasr.serving.scheduler import StreamHandle
 from streamasr.serving.settings import read_tokens
-from streamasr.serving.streams import CallerStream
+from streamasr.serving.streams import ClientStream
 
 from .conftest import running
 
@@ -169,7 +169,7 @@ def left_behind() -> list[str]:
     """Names only: a list of the objects would keep them."""
     gc.collect()
     # Not isinstance: there are objects that warn of any question.
-    kinds = (CallerStream, Source, WebSocket)
+    kinds = (ClientStream, StreamHandle, WebSocket)
     return [type(o).__name__ for o in gc.get_objects() if type(o) in kinds]
 
 

@@ -18,8 +18,8 @@ from streamasr import Recognizer
 from streamasr.api import Listener
 from streamasr.events import Event
 from streamasr.serving.metrics import Metrics
-from streamasr.serving.scheduler import Failed, Full, Scheduler, Source
-from streamasr.serving.sessions import Heard
+from streamasr.serving.scheduler import RecognitionFailed, Scheduler, ServerFull, StreamHandle
+from streamasr.serving.sessions import SegmentOutputs
 from streamasr.tokens import Tokens
 
 from ..conftest import save_tiny, write_graph
@@ -33,7 +33,9 @@ class Caller:
         self.events: list[Event] = []
         self.error: BaseException | None = None
         self.over = threading.Event()
-        self.source: Source = scheduler.open(live=live, tell=self.events.extend, ended=self._end)
+        self.source: StreamHandle = scheduler.open(
+            live=live, on_events=self.events.extend, on_end=self._end
+        )
 
     def _end(self, error: BaseException | None) -> None:
         assert not self.over.is_set()
@@ -104,14 +106,14 @@ def talk(
             at = turn // len(sizes) * sum(sizes) + sum(sizes[: turn % len(sizes)])
             piece = sound[at : at + sizes[turn % len(sizes)]]
             if len(piece):
-                caller.source.put(piece)
+                caller.source.feed(piece)
             if leaves and at > len(sound) // 2:
-                caller.source.leave()
+                caller.source.cancel()
     for caller, *_ in callers:
         caller.source.end()
     for caller, _, _, leaves, expected in callers:
         if leaves:
-            caller.source.leave()
+            caller.source.cancel()
         else:
             assert caller.over.wait(20)
             assert caller.error is None
@@ -125,10 +127,10 @@ def test_any_number_of_threads_finds_the_same(recognizer, speech, decoders):
     expected = finals_of([*alone.accept(speech), *alone.finish()])
     with scheduling(recognizer, decoders=decoders, max_streams=5) as scheduler:
         callers = [Caller(scheduler, live=number < 4) for number in range(5)]
-        with pytest.raises(Full):
+        with pytest.raises(ServerFull):
             Caller(scheduler)
         for caller in callers:
-            caller.source.put(torch.tensor(speech))
+            caller.source.feed(torch.tensor(speech))
             caller.source.end()
         for caller in callers:
             assert caller.over.wait(30)
@@ -147,10 +149,12 @@ def test_streams_are_decoded_side_by_side_and_each_in_order(tiny, speech, monkey
         callers = [Caller(scheduler) for _ in range(2)]
         heard: list[list[torch.Tensor]] = [[], []]
 
-        def recorded(number: int, decode: Callable[[Heard], list]) -> Callable[[Heard], list]:
+        def recorded(
+            number: int, decode: Callable[[SegmentOutputs], list]
+        ) -> Callable[[SegmentOutputs], list]:
             alone = threading.Lock()
 
-            def locked(chunk: Heard) -> list:
+            def locked(chunk: SegmentOutputs) -> list:
                 assert alone.acquire(blocking=False), "two chunks of one stream at a time"
                 try:
                     meeting.wait(10)
@@ -168,7 +172,7 @@ def test_streams_are_decoded_side_by_side_and_each_in_order(tiny, speech, monkey
         with scheduler.changed:
             for caller in callers:
                 for at in range(0, len(speech), 7_000):
-                    caller.source.put(torch.tensor(speech[at : at + 7_000]))
+                    caller.source.feed(torch.tensor(speech[at : at + 7_000]))
                 caller.source.end()
         for caller, pieces in zip(callers, heard, strict=True):
             assert caller.over.wait(20)
@@ -188,18 +192,20 @@ def test_a_stream_that_fails_takes_no_other_along(tiny, speech, monkeypatch, cap
         victim = Caller(scheduler, live=live)
         others = [Caller(scheduler) for _ in range(3)]
         for caller in (victim, *others):
-            caller.source.put(torch.tensor(speech[:20_000]))
-        while victim.source.busy or victim.source.waiting_samples >= scheduler.chunk_samples:
+            caller.source.feed(torch.tensor(speech[:20_000]))
+        while victim.source.busy or victim.source.queued_samples >= scheduler.chunk_samples:
             time.sleep(0.01)
         target, name = (
-            (victim.source._session, "decode") if where == "decoding" else (victim.source, "tell")
+            (victim.source._session, "decode")
+            if where == "decoding"
+            else (victim.source, "on_events")
         )
         monkeypatch.setattr(target, name, fail)
         for caller in (victim, *others):
-            caller.source.put(torch.tensor(speech[20_000:]))
+            caller.source.feed(torch.tensor(speech[20_000:]))
             caller.source.end()
         assert victim.over.wait(10)
-        assert isinstance(victim.error, Failed)
+        assert isinstance(victim.error, RecognitionFailed)
         for caller in others:
             assert caller.over.wait(20)
             assert caller.error is None
@@ -220,7 +226,7 @@ def test_closing_waits_for_what_is_being_decoded_and_begins_nothing_more(tiny, s
         decoded = []
         for caller in callers:
 
-            def wait(_heard: Heard, caller: Caller = caller) -> list[Event]:
+            def wait(_heard: SegmentOutputs, caller: Caller = caller) -> list[Event]:
                 begun.set()
                 assert go_on.wait(10)
                 decoded.append(caller)
@@ -230,7 +236,7 @@ def test_closing_waits_for_what_is_being_decoded_and_begins_nothing_more(tiny, s
         # Put together, so that one pass hears all three.
         with scheduler.changed:
             for caller in callers:
-                caller.source.put(torch.tensor(speech[:5_000]))
+                caller.source.feed(torch.tensor(speech[:5_000]))
         assert begun.wait(10)
         closing = threading.Thread(target=scheduler.close)
         closing.start()
@@ -297,13 +303,13 @@ def test_a_pass_that_fails_ends_its_streams_and_no_others(tiny, scheduler, speec
 
     caller = Caller(scheduler)
     with monkeypatch.context() as patched:
-        patched.setattr(scheduler, "_hear", fail)
-        caller.source.put(torch.tensor(speech))
+        patched.setattr(scheduler, "_forward", fail)
+        caller.source.feed(torch.tensor(speech))
         assert caller.over.wait(10)
     assert caller.error is not None
     assert len(scheduler) == 0
     another = Caller(scheduler)
-    another.source.put(torch.tensor(speech))
+    another.source.feed(torch.tensor(speech))
     another.source.end()
     assert another.over.wait(20)
     assert another.error is None
@@ -313,10 +319,10 @@ def test_a_pass_that_fails_ends_its_streams_and_no_others(tiny, scheduler, speec
 def test_one_that_hurries_does_not_hold_others_up(tiny, scheduler, speech):
     """A minute sent at once is heard in turns of at most 320 ms."""
     hurried, patient = Caller(scheduler), Caller(scheduler)
-    hurried.source.put(torch.tensor(speech).repeat(11))
+    hurried.source.feed(torch.tensor(speech).repeat(11))
     time.sleep(0.05)
-    patient.source.put(torch.tensor(speech[:16_000]))
+    patient.source.feed(torch.tensor(speech[:16_000]))
     patient.source.end()
     assert patient.over.wait(20)
-    assert hurried.source.waiting_samples > 16_000
-    hurried.source.leave()
+    assert hurried.source.queued_samples > 16_000
+    hurried.source.cancel()

@@ -10,11 +10,19 @@ from hypothesis import strategies as st
 
 from streamasr import AudioError, RecognizerOptions, Word
 from streamasr.jobs.local import OwnPool
-from streamasr.jobs.pieces import AFTER, BEFORE, LONGEST, SHORTEST, Piece, cut_at_pauses, own_words
+from streamasr.jobs.sections import (
+    AFTER,
+    BEFORE,
+    LONGEST,
+    SHORTEST,
+    Section,
+    cut_at_pauses,
+    own_words,
+)
 from streamasr.jobs.tasks import Settings, Task
 from streamasr.jobs.work import Worker
 from streamasr.manifest import read_manifest
-from streamasr.scoring import count_errors
+from streamasr.wer import count_errors
 
 RATE = 100  # samples a second: the cuts do not care
 
@@ -23,7 +31,7 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(round(seconds * RATE)).astype(np.float32)
 
 
-def cut(audio: np.ndarray, size: int) -> list[Piece]:
+def cut(audio: np.ndarray, size: int) -> list[Section]:
     blocks = (audio[i : i + size] for i in range(0, len(audio), size))
     return list(cut_at_pauses(blocks, RATE))
 
