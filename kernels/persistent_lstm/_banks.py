@@ -43,18 +43,20 @@ class Access:
         return bool(self.wavefronts)
 
 
-def accesses(instructions: Sequence[Instruction], loop: Sequence[int], warps: int) -> list[Access]:
-    """Return the accesses to shared memory in ``loop``, in order.
+def accesses(
+    instructions: Sequence[Instruction], loop: Sequence[int], warps: int
+) -> dict[int, Access]:
+    """Return the accesses to shared memory in ``loop``, by index, in order.
 
     The instructions before the loop are followed, and the loop once.
     """
     threads = Threads(warps)
-    found: list[Access] = []
+    found: dict[int, Access] = {}
     inside = set(loop)
     for i in [*range(loop[0] if loop else 0), *loop]:
         one = instructions[i]
         if one.base in SHARED and i in inside:
-            found.append(_access(one, threads, warps))
+            found[i] = _access(one, threads, warps)
         threads.step(one)
     return found
 

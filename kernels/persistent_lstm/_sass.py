@@ -1,6 +1,6 @@
 """Reads the machine code (SASS) of a kernel: its time loop, what is loaded there, what stays.
 
-SASS is what ``nvdisasm -c`` prints. The control flow graph comes from branches and labels; the
+SASS is what ``nvdisasm -c -hex`` prints. The control flow graph comes from branches and labels; the
 time loop is its largest strongly connected part: all that can run again and again, wherever the
 compiler has put it.
 """
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 __all__ = [
+    "Control",
     "Instruction",
     "bytes_read",
     "is_plain_global_load",
@@ -24,6 +26,7 @@ __all__ = [
 
 LANES = 32
 INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?P<text>[^;]*\S)\s*;")
+ENCODING = re.compile(r"/\* 0x(?P<bits>[0-9a-f]{16}) \*/$")
 LABEL = re.compile(r"^(?P<name>[\w$.]+):")
 PARTS = re.compile(r"(?P<guard>@!?\w+\s+)?(?P<opcode>[A-Z][\w.]*)\s*(?P<operands>.*)")
 TARGET = re.compile(r"`\((?P<label>[^)]+)\)")
@@ -47,6 +50,29 @@ NOTES = {
 }
 
 
+class Control(NamedTuple):
+    """What the compiler tells the scheduler, in an instruction's encoding, bits 105 and on.
+
+    ``stall``: cycles before the warp's next instruction. ``written`` and ``read``: the scoreboard
+    that is cleared when its result is there, and when its sources were read; 7 for none.
+    ``waits``: a bit for each scoreboard that must be clear.
+    """
+
+    stall: int = 1
+    written: int = 7
+    read: int = 7
+    waits: int = 0
+
+    @classmethod
+    def of(cls, encoding: int) -> Control:
+        """Decode the upper 64 bits of an instruction."""
+        bits = encoding >> 41
+        return cls(bits & 15, bits >> 5 & 7, bits >> 8 & 7, bits >> 11 & 63)
+
+
+NO_CONTROL = Control()
+
+
 @dataclass(frozen=True)
 class Instruction:
     """One instruction: ``opcode`` with its modifiers, ``label`` where it may branch to.
@@ -59,6 +85,7 @@ class Instruction:
     operands: tuple[str, ...]
     guard: str
     label: str
+    control: Control = NO_CONTROL
 
     @property
     def guarded(self) -> bool:
@@ -123,7 +150,11 @@ def parse(sass: str) -> tuple[list[Instruction], dict[str, int]]:
     labels: dict[str, int] = {}
     for line in sass.splitlines():
         stripped = line.strip()
-        if found := LABEL.match(stripped):
+        encoding = ENCODING.search(stripped)
+        if instructions and encoding and encoding.start() == 0:
+            control = Control.of(int(encoding["bits"], 16))
+            instructions[-1] = replace(instructions[-1], control=control)
+        elif found := LABEL.match(stripped):
             labels[found["name"].lstrip(".")] = len(instructions)
         elif (found := INSTRUCTION.search(stripped)) and (parts := PARTS.match(found["text"])):
             target = TARGET.search(found["text"])

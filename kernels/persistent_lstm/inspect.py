@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ._kernels import require_triton
+from ._model_table import GHZ, model_lines, model_notes
 from .devices import DEVICES
 from .plan import Plan
 from .planning import PLANNERS, best_plan
@@ -104,6 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cases = list(_cases(options))
         if options.sass:
             return _show_sass(cases)
+        if options.model:
+            return _show_model(cases, options.ghz)
         return _show_table(cases, as_json=options.json)
     except LSTMError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -148,6 +151,12 @@ def _parser() -> argparse.ArgumentParser:
     show = parser.add_mutually_exclusive_group()
     show.add_argument("--sass", action="store_true", help="print the time loop's machine code")
     show.add_argument("--json", action="store_true", help="print one JSON list")
+    show.add_argument(
+        "--model", action="store_true", help="show where the cycles of a timestep go, modelled"
+    )
+    parser.add_argument(
+        "--ghz", type=float, default=GHZ, help="clock of the model's nanoseconds [%(default)s]"
+    )
     return parser
 
 
@@ -242,6 +251,18 @@ def _row(case: Case, found: Residency) -> dict[str, Any]:
         "counts": code.counts,
         "problems": list(found.problems),
     }
+
+
+def _show_model(cases: Iterable[Case], ghz: float) -> int:
+    for case in cases:
+        plan = case.plan
+        print(f"{case} on {plan.device.name}", flush=True)
+        if not plan.fits:
+            print(f"  does not fit, torch runs it: {plan.reason}")
+        for line in model_lines(plan, ragged=case.ragged, ghz=ghz):
+            print(line, flush=True)
+    print(model_notes(ghz))
+    return 0
 
 
 def _show_sass(cases: list[Case]) -> int:

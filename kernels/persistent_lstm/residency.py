@@ -87,7 +87,7 @@ class MachineCode:
     @cached_property
     def accesses(self) -> list[_banks.Access]:
         """What the time loop reads and writes in shared memory, in order."""
-        return _banks.accesses(*self._parsed, self.warps)
+        return list(_banks.accesses(*self._parsed, self.warps).values())
 
     @property
     def unknown_accesses(self) -> int:
@@ -231,7 +231,7 @@ def compile_ahead(
         cubin = Path(folder) / "kernel.cubin"
         cubin.write_bytes(built.asm["cubin"])
         usage = _tool("cuobjdump", "--dump-resource-usage", str(cubin))
-        sass = _tool("nvdisasm", "-c", str(cubin))
+        sass = _tool("nvdisasm", "-c", "-hex", str(cubin))
     found = USAGE.search(usage)
     if found is None:
         raise LSTMError(f"cuobjdump says nothing of registers: {usage.strip()[:200]}")

@@ -121,7 +121,7 @@ def test_accesses_are_those_of_the_loop():
         "STS.64 [R2+0x100], R4",
         "LDS R3, [R3]",
     )
-    found = accesses(code, [3, 4, 5], WARPS)
+    found = list(accesses(code, [3, 4, 5], WARPS).values())
     assert [one.known for one in found] == [True, True, False]
     assert [one.ways for one in found] == [8, 4, 0]
     assert found[0].wavefronts == (8,) * WARPS
