@@ -1,4 +1,4 @@
-"""Streaming speech recognition: live, in batches, and for many callers.
+"""Streaming speech recognition: live, in batches, and as a server.
 
 >>> from streamasr import Recognizer
 >>> recognizer = Recognizer.from_pretrained()          # doctest: +SKIP

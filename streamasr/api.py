@@ -19,7 +19,7 @@ from .acoustic import AcousticStage, AcousticState
 from .acoustic.model import Bundle, load_bundle
 from .acoustic.stage import usable_device
 from .audio.live import Block
-from .audio.polyphase import ResamplingState, checked_rate, convert, flush, heard_at
+from .audio.polyphase import ResamplingState, checked_rate, convert, flush, position_at
 from .decoding import DecoderState, WordDecoder, choose_decoder
 from .decoding.beam import has_beam
 from .errors import AudioError, ConfigError, DegradedWarning
@@ -49,21 +49,21 @@ LISTEN_CHUNK_MS = 80
 
 
 def degraded_message(reason: str) -> str:
-    """Return what a person is told of a recognizer that is ``degraded`` for this ``reason``."""
+    """Return the warning for a recognizer that is ``degraded`` for this ``reason``."""
     return f"decoding is greedy, with far more errors than the model makes otherwise: {reason}"
 
 
 class Recognizer:
-    """A loaded model. Immutable, so threads may share one; each caller has a ``Stream``.
+    """A loaded model. Immutable, so threads may share one; each audio source has a ``Stream``.
 
     Its stages are ``acoustic``, from samples to log-posteriors, and ``words``, from these to words.
 
     Processes may share one by fork where the model runs on the CPU; each of them then computes in
     one thread. Pickled, it is its ``options``: what unpickles it loads the model folder again.
 
-    ``degraded`` says that the model folder has a language model that cannot be used here, so that
-    decoding is greedy although nobody asked for that: ``decoder_reason`` says why, and a
-    DegradedWarning does as it is made.
+    ``degraded`` is True where the model folder has a language model that cannot be used here, so
+    that decoding falls back to greedy: ``decoder_reason`` has the reason, and so has a
+    DegradedWarning that the constructor issues.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Recognizer:
             self.acoustic.second_pass if bundle.model.second is not None else None,
         )
         self.decoder, self.decoder_reason = chosen.name, chosen.reason
-        # Whether decoding is worse than the model allows, and nobody asked for that.
+        # Whether decoding has fallen back to something worse than the model allows.
         asked_for = options.decoder != "auto"
         self.degraded = has_beam(bundle.folder) and chosen.name != "beam" and not asked_for
         self.words = WordDecoder(chosen.decoder, chosen.part, bundle.config.delay_seconds)
@@ -149,9 +149,9 @@ class Recognizer:
     def initial_state(
         self, hotwords: Iterable[Hotword | str] = (), *, partials: bool = True
     ) -> StreamState:
-        """Return the state of a listener who has heard nothing.
+        """Return the state of a new stream.
 
-        ``hotwords`` are the listener's own, in place of the recognizer's. Raises ConfigError for
+        ``hotwords`` are the stream's own, in place of the recognizer's. Raises ConfigError for
         those that cannot be used, and where the decoder is not the beam search. Without
         ``partials`` words are found for less; asked for nevertheless, they take long.
         """
@@ -166,9 +166,9 @@ class Recognizer:
         hotwords: Iterable[Hotword | str] = (),
         partials: bool = True,
     ) -> Stream:
-        """Return a new listener, or one that goes on from the ``state`` of another.
+        """Return a new stream, or one that continues from the ``state`` of another.
 
-        ``hotwords`` are a new listener's own, and whether ``partials`` will be asked for; see
+        ``hotwords`` are a new stream's own, and whether ``partials`` will be asked for; see
         ``initial_state``.
         """
         if state is None:
@@ -216,7 +216,7 @@ class Recognizer:
         endpoint: EndpointConfig | None = None,
         chunk_ms: int = LISTEN_CHUNK_MS,
     ) -> Iterator[Event]:
-        """Yield partial and final text as it is said, for ever or until ``blocks`` end.
+        """Yield partial and final events as audio comes, for ever or until ``blocks`` end.
 
         Args:
             blocks: mono samples, floats or int16; the microphone when None.
@@ -240,10 +240,10 @@ class Recognizer:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """All that is remembered of one listener. A value: copy it, pickle it, go on from it twice.
+    """The state of a stream. A value: copy it, pickle it, continue from it twice.
 
     ``resampling`` holds back what is yet to be converted to the model's rate. ``words`` are those
-    that a ``Stream`` has completed, and ``finished`` says that it takes no more.
+    that a ``Stream`` has completed, and ``finished`` says that it accepts no more.
     """
 
     acoustic: AcousticState
@@ -254,14 +254,14 @@ class StreamState:
 
     @property
     def samples(self) -> int:
-        """Samples that the model has heard, the closing silence left out."""
+        """Samples that the model has received, the closing silence left out."""
         return self.acoustic.samples
 
 
 class Stream:
-    """One listener: ``accept`` samples as they come, read ``partial`` any time, then ``finish``.
+    """A stream of audio: ``accept`` samples, read ``partial`` any time, then ``finish``.
 
-    ``state`` is all that it remembers: kept, it can be gone on from by ``Recognizer.stream``.
+    ``state`` is all of its state: ``Recognizer.stream`` continues from a copy of it.
     """
 
     def __init__(
@@ -276,12 +276,12 @@ class Stream:
         self.state = recognizer.initial_state() if state is None else state
 
     def reset(self) -> None:
-        """Forget everything that was heard, as if new."""
+        """Reset the state, as if new; the stream's hotwords stay."""
         decoder = self._recognizer.words.renewed(self.state.decoder)
         self.state = replace(self._recognizer.initial_state(), decoder=decoder)
 
     def accept(self, samples: ArrayLike, sample_rate: int | None = None) -> list[Word]:
-        """Hear ``samples (n,)``: mono, floats in [-1, 1] or int16, any number of them.
+        """Accept ``samples (n,)``: mono, floats in [-1, 1] or int16, any number of them.
 
         ``sample_rate`` is theirs, in Hz, the model's (16000) when None; it may change on the way.
         Returns the words completed by them. Raises AudioError for NaN, infinity, other shapes and
@@ -291,8 +291,8 @@ class Stream:
         if state.finished:
             raise AudioError("the stream is finished: call reset() or begin a new stream")
         rate = model_rate if sample_rate is None else checked_rate(sample_rate)
-        heard = heard_at(rate, model_rate, state.samples, state.resampling)
-        values = as_samples(samples, heard, rate)
+        position = position_at(rate, model_rate, state.samples, state.resampling)
+        values = as_samples(samples, position, rate)
         if rate != model_rate or state.resampling is not None:
             ready, resampling = convert(values.numpy(), rate, model_rate, state.resampling)
             values, state = torch.from_numpy(ready), replace(state, resampling=resampling)
@@ -325,7 +325,7 @@ class Stream:
         return self._transcript([], self._recognizer.words.alternatives(self.state.decoder))
 
     def _end(self) -> None:
-        """Hear the closing silence, and take the words that were still open."""
+        """Flush: feed the closing silence, and take the words that were still open."""
         before = self.state.acoustic
         self._advance(self._recognizer.acoustic.closing_silence(), self.state)
         with self._timings.stage("decoder"):
@@ -369,7 +369,7 @@ class Listener:
         return (self.state.received + self._pending_length) / self._rate
 
     def accept(self, block: Block | ArrayLike, sample_rate: int | None = None) -> list[Event]:
-        """Hear a block from a ``Microphone``, or samples ``(n,)``: mono, floats or int16.
+        """Accept a block from a ``Microphone``, or samples ``(n,)``: mono, floats or int16.
 
         ``sample_rate`` is theirs, in Hz, the model's (16000) when None; it may change on the way.
         Raises AudioError for NaN, infinity, other shapes and rates, having changed nothing.
@@ -378,8 +378,8 @@ class Listener:
             block = Block(np.asarray(block), time.monotonic())
         rate = self._rate if sample_rate is None else checked_rate(sample_rate)
         before = self.state.received + self._pending_length
-        heard = heard_at(rate, self._rate, before, self._resampling)
-        samples = as_samples(block.samples, heard, rate)
+        position = position_at(rate, self._rate, before, self._resampling)
+        samples = as_samples(block.samples, position, rate)
         events: list[Event] = []
         if block.reason:
             events += self._end_segment(block.lost_seconds, block.reason)
@@ -402,7 +402,7 @@ class Listener:
         return events
 
     def finish(self) -> list[Event]:
-        """Hear the end: return the last final, if words are open."""
+        """Flush: return the last final, if words are open."""
         return self._end_segment()
 
     def _end_segment(self, lost_seconds: float = 0.0, reason: str = "") -> list[Event]:

@@ -55,7 +55,7 @@ class OutputError(StreamasrError):
 
 
 class DegradedWarning(UserWarning):
-    """A recognizer decodes worse than its model could, and nobody asked for that."""
+    """A recognizer has fallen back to a decoder that is worse than its model allows."""
 
 
 class ProfileError(StreamasrError):
@@ -63,7 +63,7 @@ class ProfileError(StreamasrError):
 
 
 def unexpected(name: str, error: Exception) -> str:
-    """Return the line for a recording of this ``name`` that failed as nobody foresaw.
+    """Return the line for a recording of this ``name`` that failed unexpectedly.
 
     One recording, whatever is wrong with it or with the library that reads it, never ends the job
     of the others.

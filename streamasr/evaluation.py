@@ -17,7 +17,7 @@ __all__ = ["Evaluation", "Result", "evaluate"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One utterance as it was said and as it was recognised; ``seconds`` took the machine."""
+    """An utterance's reference and hypothesis; ``seconds`` is the processing time."""
 
     utterance: Utterance
     text: str

@@ -1,4 +1,4 @@
-"""One fingerprint of a model folder, wherever a result says which model it came from."""
+"""Fingerprint a model folder, so that a result can name the model that made it."""
 
 from __future__ import annotations
 

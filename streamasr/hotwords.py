@@ -16,7 +16,7 @@ __all__ = ["DEFAULT_WEIGHT", "MOST_WEIGHT", "RARE", "Hotword", "as_hotwords", "r
 
 DEFAULT_WEIGHT = 2.0
 MOST_WEIGHT = 8.0
-"""Weights lie within this of 0: beyond it words are heard where nothing like them is said."""
+"""Largest absolute weight: beyond it words are inserted where nothing resembles them."""
 RARE = -5.5
 """What a hotword's words score at least before its weight, in powers of ten: one that the language
 model has never seen is taken for a rare one."""
@@ -33,7 +33,7 @@ class Hotword:
     the language model thinks. ``phones`` are ARPAbet's, of one word; the CMU dictionary's stress
     digits and capitals are dropped.
 
-    Raises ConfigError, which says what is sensible, for a weight or phones that are not.
+    Raises ConfigError, with the range of sensible values, for other weights and phones.
     """
 
     text: str

@@ -4,7 +4,7 @@ A thread puts a recording into the queue that a microphone fills, 10 ms at a tim
 the path of ``streamasr mic``. Silence before and after each recording lets its last segment end.
 
 Latencies are measured against the recording, not against what was recognised of it: a word's end is
-where the acoustic model hears it end, given all of the recording; speech ends where its energy
+where the acoustic model ends it, given all of the recording; speech ends where its energy
 does.
 """
 

@@ -66,7 +66,7 @@ def read_manifest(
     """Read a manifest; raises ConfigError naming the line that is wrong.
 
     One that is not ``labelled`` may lack the transcripts, which are then empty. With ``report``, a
-    line that is wrong is told to it and left out.
+    wrong line is passed to it and left out.
 
     A byte-order mark is skipped. Paths may hold bytes that are not UTF-8; nothing else may.
     """

@@ -1,7 +1,7 @@
 """The stages of live recognition, one after the other: samples in, events out.
 
 Each segment is a stream of its own: the decoder, ``(h, C)`` and the frontend begin afresh, as for a
-listener who has heard nothing. The model was trained on utterances that begin so, and makes fewer
+new stream. The model was trained on utterances that begin so, and makes fewer
 errors than with the state of what came before (docs/RESULTS.md).
 """
 
@@ -22,7 +22,7 @@ __all__ = ["ListenState", "LivePipeline"]
 
 @dataclass(frozen=True, slots=True)
 class ListenState:
-    """All that is remembered of a session: the states of its stages. A value."""
+    """The state of a session: the states of its stages. A value."""
 
     segmenter: SegmenterState
     acoustic: AcousticState
@@ -48,7 +48,7 @@ class LivePipeline:
         self.decoding = SegmentDecoder(words, acoustic.frontend.sample_rate)
 
     def initial_state(self) -> ListenState:
-        """Return the state of a session that has heard nothing."""
+        """Return the state of a new session."""
         return ListenState(
             self.segmenter.initial_state(),
             self.acoustic.initial_state(),
@@ -56,7 +56,7 @@ class LivePipeline:
         )
 
     def advance(self, samples: torch.Tensor, state: ListenState) -> tuple[list[Event], ListenState]:
-        """Hear ``samples (n,)``, 16 kHz float32; return what is now final, and the state."""
+        """Accept ``samples (n,)``, 16 kHz float32; return what is now final, and the state."""
         parts, segmenter = self.segmenter(samples, state.segmenter)
         return self._decode(parts, replace(state, segmenter=segmenter))
 
@@ -75,11 +75,11 @@ class LivePipeline:
             for place in range(len(own))
         ]
         found = iter(self.acoustic.many(samples, befores))
-        heard = []
+        made = []
         for own in parts:
             outputs, afters = zip(*(next(found) for _ in own), strict=True)
-            heard.append(([*outputs], fresh if own[-1].ended else afters[-1]))
-        return heard
+            made.append(([*outputs], fresh if own[-1].ended else afters[-1]))
+        return made
 
     def partial(self, state: ListenState) -> tuple[list[Event], ListenState]:
         """Return the segment as it looks now, if that has changed, and the state that knows."""

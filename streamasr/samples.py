@@ -47,11 +47,11 @@ def rechunk(blocks: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArra
         raise problem
 
 
-def as_samples(samples: ArrayLike, heard: int, rate: int) -> torch.Tensor:
+def as_samples(samples: ArrayLike, position: int, rate: int) -> torch.Tensor:
     """Return ``samples (n,)``, floats in ±1 or int16, as float32.
 
     Raises AudioError for other shapes and types, and for NaN, infinity and floats far beyond ±1,
-    naming the place: ``heard`` samples came before, at ``rate`` Hz.
+    naming the sample: the first one is number ``position``, at ``rate`` Hz.
     """
     array = np.asarray(samples)
     if array.ndim != 1:
@@ -65,13 +65,13 @@ def as_samples(samples: ArrayLike, heard: int, rate: int) -> torch.Tensor:
         values = np.array(array, dtype=np.float32)
     sound = np.abs(values) <= LOUDEST
     if not sound.all():
-        position = int(np.argmin(sound))
-        value = float(values[position])
+        index = int(np.argmin(sound))
+        value = float(values[index])
         what = "NaN or infinite"
         if math.isfinite(value):
             what = (
                 f"{value:g}: floats lie in [-1, 1]; divide those on the scale of 16-bit integers "
                 "by 32768"
             )
-        raise AudioError(f"sample {heard + position} ({(heard + position) / rate:.2f} s) is {what}")
+        raise AudioError(f"sample {position + index} ({(position + index) / rate:.2f} s) is {what}")
     return torch.from_numpy(values)

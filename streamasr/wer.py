@@ -36,7 +36,7 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorC
     """Compare texts pair by pair and add the counts up."""
     pairs = [(normalise(r), normalise(h)) for r, h in zip(references, hypotheses, strict=True)]
     spoken = [(r, h) for r, h in pairs if r]
-    # jiwer refuses empty references: what was heard in them is all insertions.
+    # jiwer refuses empty references: all words of their hypotheses are insertions.
     extra = sum(len(h.split()) for r, h in pairs if not r)
     if not spoken:
         return ErrorCounts(0, 0, 0, extra, float(extra > 0))
@@ -52,7 +52,7 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorC
 
 
 def aligned_words(reference: str, words: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """Yield ``(kind, index in reference, index in words)`` of words that were heard, or misheard.
+    """Yield ``(kind, index in reference, index in words)`` of matched and substituted words.
 
     ``kind`` is ``"equal"`` or ``"substitute"``.
     """

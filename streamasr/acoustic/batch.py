@@ -1,6 +1,6 @@
 """Continuous batching of recordings: rows join as there is room and leave as they end.
 
-So nobody waits for the longest.
+No row waits for the longest one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ContinuousBatch(Generic[K]):
         return len(self._rows)
 
     def join(self, key: K, chunks: Iterator[Tensor]) -> None:
-        """Add a row that hears ``chunks``, samples ``(n,)`` each, one a step."""
+        """Add a row that is fed ``chunks``, samples ``(n,)`` each, one a step."""
         nothing, state = self._acoustic(torch.zeros(0), self._acoustic.initial_state())
         self._rows.append(_Row(key, chunks, state, [nothing]))
 

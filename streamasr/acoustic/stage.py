@@ -33,7 +33,7 @@ if hasattr(os, "register_at_fork"):
 class AcousticState:
     """What the frontend and the model remember of a stream. A value.
 
-    ``samples`` counts those that were heard.
+    ``samples`` counts those received.
     """
 
     frontend: FrontendState
@@ -66,7 +66,7 @@ class AcousticStage:
         return self._model.config.output_size
 
     def initial_state(self) -> AcousticState:
-        """Return the state of a stream that has heard nothing."""
+        """Return the state before the first sample."""
         return AcousticState(self._frontend.initial_state(), self._model.initial_state())
 
     def closing_silence(self) -> Tensor:
@@ -153,7 +153,7 @@ def _placed(model: AcousticModel, device: torch.device, backend: str) -> Acousti
         return model
     model = copy.deepcopy(model).to(device)
     if isinstance(model.lstm, Int8LSTM):
-        return model  # whoever loaded it so has it in float32 here
+        return model  # loaded as int8, it runs in float32 here
     exact = all(torch.equal(w.half().float(), w.float()) for w in model.lstm.parameters())
     if backend != "torch" and exact:
         model.lstm.half()

@@ -10,7 +10,7 @@ W = TypeVar("W", bound="Window")
 
 PEEK_BYTES = 2**15
 UNREAD_BYTES = 2**16
-"""Tags and an index behind the samples may stay unread; more than this is told of."""
+"""Tags and an index behind the samples may stay unread; more than this is reported."""
 
 
 class Readable(Protocol):

@@ -47,7 +47,7 @@ class FfmpegDecoder:
         track: number or language of the track; None is the default one that is not silent.
         note: called with what a listener should know.
         options: for FFmpeg's demuxer.
-        stated: what the header states that FFmpeg does not tell.
+        stated: what the header states and FFmpeg does not expose.
 
     Raises:
         NotAudio: FFmpeg cannot open it or it has no such audio track that can be decoded.

@@ -44,7 +44,7 @@ def open_audio(
             silent.
         name: what errors and notes call it, if not by its path.
         on_note: called with one line for each thing that a listener should know: which of several
-            tracks or channels was heard, what was missing by its timestamps. An `AudioWarning`
+            tracks or channels was taken, what was missing by its timestamps. An `AudioWarning`
             by default.
 
     Raises:
@@ -93,11 +93,11 @@ def open_raw(
 
 def _named(name: str, on_note: Callable[[str], None]) -> Callable[[str], None]:
     """Return `on_note` with a name before each line, and no line twice."""
-    told: set[str] = set()
+    noted: set[str] = set()
 
     def note(text: str) -> None:
-        if text not in told:  # the links of a chain may all have the same to say
-            told.add(text)
+        if text not in noted:  # the links of a chain may repeat a note
+            noted.add(text)
             on_note(f"{one_line(name)}: {text}")
 
     return note

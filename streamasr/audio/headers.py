@@ -1,4 +1,4 @@
-"""What headers state and FFmpeg does not tell: MP3 frames, a W64's size."""
+"""Read from headers what FFmpeg does not expose: MP3 frames, a W64's size."""
 
 import re
 from typing import NamedTuple

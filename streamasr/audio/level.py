@@ -9,7 +9,7 @@ from .decoder import Samples
 __all__ = ["Level"]
 
 QUIET_PEAK = -36.0
-"""dBFS. The bundled model, which has heard speech that peaks near 0, begins to fail here."""
+"""dBFS. The bundled model, trained on speech that peaks near 0, begins to fail here."""
 
 
 class Level:

@@ -24,7 +24,7 @@ Reason = Literal["", "overflow", "device"]
 class Block(NamedTuple):
     """Some live audio, ``samples (n,)`` float32 at 16 kHz; n may be 0, when nothing came.
 
-    ``captured_at`` is when its last sample was heard (``time.monotonic()``). Before its first
+    ``captured_at`` is when its last sample was captured (``time.monotonic()``). Before its first
     sample ``lost_seconds`` of audio are missing, because of ``reason``; a reason without seconds
     says that the sound has broken off here.
     """
@@ -44,10 +44,10 @@ class Captured(NamedTuple):
 
 
 class BlockQueue:
-    """Frames from one thread to another. When full, the oldest go: what is said now is heard.
+    """Frames from one thread to another. When full, the oldest are dropped.
 
     A sixth of what may wait goes at once: where recognition is too slow for long, pieces of seconds
-    are still heard, and not a hundred fragments.
+    stay whole, and not a hundred fragments.
 
     Args:
         sample_rate: of the frames, in Hz.
@@ -63,7 +63,7 @@ class BlockQueue:
         self._changed = threading.Condition()
 
     def put(self, frames: npt.NDArray[np.float32], at: float, lost_frames: int = 0) -> None:
-        """Append frames heard until time ``at``; never waits."""
+        """Append frames captured until time ``at``; never blocks."""
         with self._changed:
             self._waiting.append(Captured(frames, at, lost_frames))
             self._length += len(frames)

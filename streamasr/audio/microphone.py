@@ -173,7 +173,7 @@ class Microphone:
         self._stopped = True
 
     def blocks(self) -> Iterator[Block]:
-        """Yield what is heard until ``stop``, and an empty block now and then when nothing is."""
+        """Yield captured blocks until ``stop``, and empty ones in between while there are none."""
         gone_since = 0.0
         while True:
             for block in blocks_of(self._queue, self._ended):
@@ -198,7 +198,7 @@ class Microphone:
     def _ended(self) -> bool:
         """Whether nothing more comes: the recording was stopped, or the device is gone."""
         now = time.monotonic()
-        # A process that was held up has heard nothing either, so only a little counts each time.
+        # A suspended process captures nothing either, so only a little counts each time.
         self._silent += min(now - self._looked_at, 0.2)
         self._looked_at = now
         if self._heard_at != self._known_at:
@@ -214,7 +214,7 @@ class Microphone:
         queue = BlockQueue(device.sample_rate, self._queue_seconds)
         over = threading.Event()
 
-        def hear(frames: npt.NDArray[np.float32], count: int, _: Any, status: Any) -> None:
+        def capture(frames: npt.NDArray[np.float32], count: int, _: Any, status: Any) -> None:
             now = time.monotonic()
             lost = 0
             if status.input_overflow and self._heard_at:
@@ -231,7 +231,7 @@ class Microphone:
                 samplerate=device.sample_rate,
                 channels=min(device.channels, MOST_CHANNELS),
                 dtype="float32",
-                callback=hear,
+                callback=capture,
                 finished_callback=over.set,
             )
             self._stream.start()

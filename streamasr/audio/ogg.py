@@ -90,7 +90,7 @@ class OggLink:
 
 
 def stated_seconds(file: Window) -> float | None:
-    """Return the length of an Ogg file by its last granule positions, None if they do not tell.
+    """Return the length of an Ogg file by its last granule positions, or None.
 
     Reads the headers of all pages from the file's position on, and leaves it anywhere.
     """

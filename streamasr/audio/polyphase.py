@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import AudioError
 
-__all__ = ["RATES", "ResamplingState", "checked_rate", "convert", "flush", "heard_at"]
+__all__ = ["RATES", "ResamplingState", "checked_rate", "convert", "flush", "position_at"]
 
 Samples = NDArray[np.float32]
 
@@ -36,13 +36,13 @@ _BLOCK = 4096
 class ResamplingState:
     """Where a conversion from ``source_rate`` to ``target_rate``, in Hz, stands.
 
-    ``heard`` samples came in, ``made`` went out, and ``tail (n,)`` are the newest of those heard
+    ``received`` samples came in, ``made`` went out, and ``tail (n,)`` are the newest that came in
     that samples to come still need.
     """
 
     source_rate: int
     target_rate: int
-    heard: int = 0
+    received: int = 0
     made: int = 0
     tail: Samples | None = None
 
@@ -88,13 +88,13 @@ def checked_rate(rate: float) -> int:
     return int(rate)
 
 
-def heard_at(
+def position_at(
     source_rate: int, target_rate: int, samples: int, state: ResamplingState | None
 ) -> int:
     """Return how many samples at ``source_rate`` came before, where ``samples`` went out in all."""
     if state is None or state.source_rate != source_rate:
         return samples * source_rate // target_rate
-    return (samples - state.made) * source_rate // target_rate + state.heard
+    return (samples - state.made) * source_rate // target_rate + state.received
 
 
 def flush(state: ResamplingState | None) -> Samples:
@@ -102,7 +102,7 @@ def flush(state: ResamplingState | None) -> Samples:
     if state is None:
         return np.zeros(0, np.float32)
     own = _filter_of(state.source_rate, state.target_rate)
-    total = -(-state.heard * own.up // own.down)
+    total = -(-state.received * own.up // own.down)
     ready, _ = _advance(np.zeros(own.half, np.float32), state)
     return ready[: total - state.made]
 
@@ -112,9 +112,9 @@ def _advance(samples: Samples, state: ResamplingState) -> tuple[Samples, Resampl
     # Before the first sample there is silence.
     tail = np.zeros(own.half - 1, np.float32) if state.tail is None else state.tail
     buffer = np.concatenate([tail, samples])
-    start = state.heard - len(tail)  # the input sample that the buffer begins with
-    heard = state.heard + len(samples)
-    made = max(state.made, -(-(heard - own.half) * own.up // own.down))
+    start = state.received - len(tail)  # the input sample that the buffer begins with
+    received = state.received + len(samples)
+    made = max(state.made, -(-(received - own.half) * own.up // own.down))
     pieces = []
     for first in range(state.made, made, _BLOCK):
         places = np.arange(first, min(first + _BLOCK, made), dtype=np.int64) * own.down
@@ -124,7 +124,7 @@ def _advance(samples: Samples, state: ResamplingState) -> tuple[Samples, Resampl
     needed = made * own.down // own.up - (own.half - 1)
     kept = buffer[max(0, needed - start) :].copy()
     ready = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-    return ready, replace(state, heard=heard, made=made, tail=kept)
+    return ready, replace(state, received=received, made=made, tail=kept)
 
 
 @lru_cache(maxsize=8)

@@ -50,4 +50,4 @@ class RawDecoder:
             )
 
     def close(self) -> None:
-        """Do nothing: the file belongs to the caller."""
+        """Do nothing: the file belongs to whoever opened it."""

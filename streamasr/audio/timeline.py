@@ -11,7 +11,7 @@ MOST_SILENCE = 3600.0
 """Seconds of silence that a recording's timestamps may add, in all."""
 
 _NOTED = 1.0
-"""Browsers leave out what is silent, up to 0.4 s at a time; longer gaps are told of."""
+"""Browsers leave out what is silent, up to 0.4 s at a time; longer gaps are reported."""
 _NOTED_START = 10.0
 _LISTED = 5
 
@@ -65,7 +65,7 @@ class Timeline:
         self.position += seconds
 
     def end(self) -> None:
-        """Tell of the gaps that there were."""
+        """Report the gaps."""
         if not self._gaps:
             return
         listed = ", ".join(f"{gap:.2f} s at {at:.2f} s" for at, gap in self._gaps[:_LISTED])

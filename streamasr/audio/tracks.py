@@ -1,4 +1,4 @@
-"""Which of a container's audio tracks is heard."""
+"""Choose one of a container's audio tracks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ AUDIBLE = 1e-3
 """A track whose samples all stay below this, -60 dBFS, is silent."""
 
 WAIT_SECONDS = 20.0
-"""How long the default track may be silent before another one that is not is heard."""
+"""How long the default track may be silent before another one that is not is taken."""
 
 _MOST_CANDIDATES = 8
 
@@ -26,7 +26,7 @@ _MOST_CANDIDATES = 8
 def choose_track(
     container: "InputContainer", wanted: int | str | None
 ) -> tuple["AudioStream", list["AudioStream"]]:
-    """Return the track to hear, and all audio tracks.
+    """Return the chosen track, and all audio tracks.
 
     Args:
         container: an open container.
@@ -54,11 +54,11 @@ def choose_track(
     return usable[0], tracks
 
 
-def describe(tracks: Sequence["AudioStream"], heard: "AudioStream", why: str = "") -> str:
-    """Return a note on which of several tracks is heard."""
+def describe(tracks: Sequence["AudioStream"], chosen: "AudioStream", why: str = "") -> str:
+    """Return a note on which of several tracks was chosen."""
     names = ", ".join(_name(tracks, track) for track in tracks)
     return (
-        f"has {len(tracks)} audio tracks, {names}: heard {_name(tracks, heard)}{why}; "
+        f"has {len(tracks)} audio tracks, {names}: heard {_name(tracks, chosen)}{why}; "
         "--track takes another"
     )
 

@@ -1,4 +1,4 @@
-"""Slips of the pen that are told before a model is loaded, which takes seconds."""
+"""Validate options before a model is loaded, which takes seconds."""
 
 from __future__ import annotations
 

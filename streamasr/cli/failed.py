@@ -1,4 +1,4 @@
-"""What a command says of recordings that it had to leave out."""
+"""Report the recordings that a command had to leave out."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Meter:
         self._loud_at = 0.0
         self._clipped_at = -math.inf
 
-    def hear(self, samples: NDArray[np.float32]) -> None:
+    def update(self, samples: NDArray[np.float32]) -> None:
         """Look at ``samples (n,)`` at 16 kHz."""
         if not len(samples):
             return

@@ -32,7 +32,7 @@ def recognizer_options(
     """Return what the options of a command describe; reads the file of hotwords, if any.
 
     Raises StreamasrError, before a model is loaded, for what no recognizer can be loaded with.
-    Hotwords that are looked for in another spelling than the file's are told to ``note``.
+    ``note`` is called with hotwords whose spelling is normalised.
     """
     check_model(model)
     if decoder is Decoder.greedy and (hotwords or nbest > 1):
@@ -63,9 +63,9 @@ def load_recognizer(
     warn: Callable[[str], None] = console.warning,
     note: Callable[[str], None] = console.note,
 ) -> Recognizer:
-    """Load a model; ``note`` is told of hotwords that cannot be used.
+    """Load a model; ``note`` is called with those hotwords that cannot be used.
 
-    ``warn`` is told, whatever else is quiet, if the model's language model cannot be used.
+    ``warn`` is called, even with ``--quiet``, if the model's language model cannot be used.
 
     The chunks of one stream are too small for more than one of the CPU's ``threads``, which would
     wait for each other: no gain on an idle machine, and several times as long on a busy one.

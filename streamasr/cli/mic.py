@@ -261,10 +261,10 @@ class _Session:
         self._seconds = listener.seconds
         self._lost += block.lost_seconds
         for saver in self.savers:
-            self._saved(saver, partial(saver.hear, block.samples, block.lost_seconds))
+            self._saved(saver, partial(saver.write_audio, block.samples, block.lost_seconds))
         self._deliver(events)
         if self._view is not None:
-            self._view.meter.hear(block.samples)
+            self._view.meter.update(block.samples)
             self._view.refresh(self._seconds, self._busy / max(self._seconds, 1.0))
 
     def _deliver(self, events: list[Event]) -> None:

@@ -22,7 +22,7 @@ _LOG_SECONDS = 30.0
 
 
 class JobProgress:
-    """Tells a person how a job goes. A context manager.
+    """The progress display of a job. A context manager.
 
     ``sizes`` are those of the recordings, by their task's id, in any unit: what counts is their
     share.

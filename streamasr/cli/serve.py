@@ -1,4 +1,4 @@
-"""``streamasr serve``: many callers, one model."""
+"""``streamasr serve``: many clients, one model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 2700,
     max_streams: Annotated[
-        int, typer.Option("--max-streams", min=1, help="Callers and uploads at once.")
+        int, typer.Option("--max-streams", min=1, help="Live streams and uploads at once.")
     ] = 64,
     token_file: Annotated[
         Path | None, typer.Option("--token-file", metavar="FILE", help="Tokens, one a line.")
@@ -67,7 +67,7 @@ def serve(
     backend: BackendOption = Backend.auto,
     model: ModelOption = None,
 ) -> None:
-    """Serve live callers and uploads: WebSockets, OpenAI's transcriptions, and a page at /."""
+    """Serve live streams and uploads: WebSockets, OpenAI's transcriptions, and a page at /."""
     try:
         from ..serving import ServeSettings, create_app
         from ..serving.logs import log_to_stderr

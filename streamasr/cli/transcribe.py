@@ -116,7 +116,7 @@ def transcribe(
         workers=workers,
         retry_failed=retry_failed,
     )
-    # Said before the model loads: it may be a slip of the pen.
+    # Printed before the model loads: it may be a typing error.
     for problem in refused:
         console.error(problem)
     if not inputs:

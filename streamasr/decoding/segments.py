@@ -23,7 +23,7 @@ Without it a quarter of the words that the beam search shows change again (docs/
 
 @dataclass(frozen=True, slots=True)
 class SegmentState:
-    """What is remembered of a session's words. A value.
+    """The decoding state of a session. A value.
 
     Attributes:
         decoder: the state of the segment's search.
@@ -57,7 +57,7 @@ class SegmentDecoder:
         self._rate = sample_rate
 
     def initial_state(self) -> SegmentState:
-        """Return the state of a session in which nothing was said."""
+        """Return the state of a new session."""
         return SegmentState(self._words.initial_state())
 
     def __call__(

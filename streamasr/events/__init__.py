@@ -1,4 +1,4 @@
-"""What recognition tells, and how it is written down: events, transcripts, files that grow."""
+"""The output of recognition: events, transcript formats, and files that are saved as they grow."""
 
 from .event import Event, agreement, event_schema
 

@@ -17,7 +17,7 @@ MAX_GAP = 0.8
 """Seconds of silence that end a segment, and with it a cue, whatever else would still fit."""
 
 _PAUSE_MS = 200
-"""From here on a gap between words is heard as a pause; shorter ones lie within a phrase."""
+"""A gap between words from this length on is a pause; shorter ones lie within a phrase."""
 
 
 @dataclass(frozen=True, slots=True)

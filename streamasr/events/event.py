@@ -1,4 +1,4 @@
-"""What live recognition tells: partial and final text, and where audio is missing.
+"""Events of live recognition: partial and final text, and gaps in the audio.
 
 As JSON Lines an event is one object; ``event.schema.json`` beside this file describes it
 (https://json-schema.org, draft 2020-12).

@@ -48,7 +48,7 @@ class Saver(ABC):
     def write(self, event: Event) -> None:  # noqa: B027
         """Save a final or a gap; a partial is ignored."""
 
-    def hear(  # noqa: B027
+    def write_audio(  # noqa: B027
         self, samples: NDArray[np.float32], lost_seconds: float = 0.0
     ) -> None:
         """Save ``samples (n,)``, 16 kHz in ±1, behind ``lost_seconds`` of missing ones."""
@@ -193,7 +193,7 @@ class _WavSaver(Saver):
         self._wave.setframerate(_RATE)
         self._append(b"")
 
-    def hear(self, samples: NDArray[np.float32], lost_seconds: float = 0.0) -> None:
+    def write_audio(self, samples: NDArray[np.float32], lost_seconds: float = 0.0) -> None:
         missing = round(lost_seconds * _RATE)
         while missing > 0:
             self._append(bytes(2 * min(missing, _RATE)))

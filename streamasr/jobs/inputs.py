@@ -71,7 +71,7 @@ def expand(
 
     Folders are searched to the bottom, links to folders and hidden files left alone. Transcripts of
     a folder's recordings mirror it; so do those of a pattern below its last plain folder, and of a
-    manifest. What is not there or cannot be read is told to ``report``, a line each, and what a
+    manifest. What is missing or cannot be read is passed to ``report``, a line each, and what a
     folder has besides recordings to ``note``.
 
     Raises StreamasrError where two recordings would share a transcript ``in_folder``.
@@ -175,7 +175,7 @@ def _is_recording(path: Path) -> bool:
         with path.open("rb") as file:
             head = file.read(197)
     except OSError:
-        return True  # it will be told why when it is opened
+        return True  # opening it will report the reason
     return any(head[at::step][:2] == b"GG" for at, step in _PACKETS)
 
 

@@ -76,7 +76,7 @@ class Job:
         try:
             status = Path(item.path).stat()
             size, mtime = status.st_size, status.st_mtime_ns
-        except (OSError, ValueError):  # it will be told why when it is opened
+        except (OSError, ValueError):  # opening it will report the reason
             size = mtime = -1
         source = os.fspath(Path(item.path).absolute())
         return Planned(

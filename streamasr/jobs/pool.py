@@ -171,7 +171,7 @@ class Pool(ABC, Generic[H]):
                 for news in reply:
                     if isinstance(news, Advance):
                         self._note(news)
-                    # A task that was done again elsewhere may be heard of twice.
+                    # A task that was repeated elsewhere may be reported twice.
                     elif hand.tasks.pop(news.task.id, None):
                         yield news
 
@@ -223,6 +223,6 @@ class _Parts:
             return Outcome(self.task, None, problem)
         words = sorted((word for part in parts for word in part.words), key=lambda w: w.start)
         whole = replace(parts[0], words=tuple(words), duration=max(p.duration for p in parts))
-        # All workers hear the whole recording, and have the same to say of it.
+        # All workers read the whole recording, and have the same notes on it.
         first = self.found[0]
         return Outcome(self.task, whole, problem, notes=first.notes, level=first.level)

@@ -68,7 +68,7 @@ class Outcome:
 class Advance:
     """How much of a recording in sections has been done since the last one of these.
 
-    ``share`` is that of the whole recording, 0 where nobody knows how long it is.
+    ``share`` is that of the whole recording, 0 where its length is unknown.
     """
 
     task: Task

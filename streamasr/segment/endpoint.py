@@ -20,7 +20,7 @@ from ..validated import Settings
 __all__ = ["Endpoint", "EndpointConfig", "EndpointState", "Endpointer"]
 
 DETECTOR_SECONDS = 0.04
-"""How long after speech the voice detector falls quiet, in the middle of all cases."""
+"""Median release delay of the voice detector, in seconds."""
 
 
 class EndpointConfig(Settings):
@@ -40,7 +40,7 @@ class EndpointConfig(Settings):
 class Endpoint(NamedTuple):
     """A segment ends after ``steps`` of the timesteps given.
 
-    The next one begins ``lead`` timesteps before that: it hears again what was quiet, since the
+    The next one begins ``lead`` timesteps before that: it overlaps the silence, since the
     model answers late, and words need some silence before them.
     """
 
@@ -85,7 +85,7 @@ class Endpointer:
             likeliest = max(likeliest, probability)
             quiet = 0 if probability > self._config.speech_probability else quiet + 1
             if quiet >= self._limit(steps, likeliest):
-                # Not so much that the last word could be heard again.
+                # Not so much that it overlaps the last word.
                 lead = min(self.lead_steps, quiet // 2)
                 return Endpoint(index, lead), EndpointState(steps, quiet, likeliest)
         return None, EndpointState(steps, quiet, likeliest)

@@ -1,7 +1,7 @@
 """Cut live audio into segments, in front of the acoustic model.
 
 The voice detector and the endpointer read nothing but samples, so that a segment's end is known
-before the model has heard it: each segment is given, from its first sample to its last, to an
+before the model receives it: each segment is given, from its first sample to its last, to an
 acoustic state of its own. A segment begins a little before the end of the one before it: the model
 answers late, and a word that begins just there would otherwise lose its first sound.
 """
@@ -45,7 +45,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class SegmenterState:
-    """What is remembered of a session. A value.
+    """The state of a session. A value.
 
     The segment began at sample ``origin``, and ``received`` have come so far; ``recent`` are the
     newest, as far back as the next segment may begin. ``voice`` began at sample ``voice_origin``,
@@ -78,7 +78,7 @@ class Segmenter:
         self._kept_windows = self._kept // WINDOW_SAMPLES + 2
 
     def initial_state(self, origin: int = 0) -> SegmenterState:
-        """Return the state of a session that has heard nothing before sample ``origin``."""
+        """Return the state of a session that begins at sample ``origin``."""
         return SegmenterState(
             self._detector.initial_state(),
             self._endpointer.initial_state(),
@@ -114,8 +114,8 @@ class Segmenter:
         The part holds the closing silence, and nothing if the segment has no samples. The state is
         that of a session that begins afresh.
         """
-        heard = state.received > state.origin
-        samples = torch.zeros(self._frontend.closing_samples if heard else 0)
+        begun = state.received > state.origin
+        samples = torch.zeros(self._frontend.closing_samples if begun else 0)
         part = Part(state.origin, samples, state.received, True, self._has_speech(state.endpoint))
         return part, self.initial_state(state.received + lost_samples)
 
@@ -140,8 +140,8 @@ class Segmenter:
             if end is None:
                 break
             last = origin + self._frontend.samples(endpoint.steps)
-            heard = state.recent[begun - first : last - first]
-            parts.append(Part(origin, heard, last, True, self._has_speech(endpoint)))
+            own = state.recent[begun - first : last - first]
+            parts.append(Part(origin, own, last, True, self._has_speech(endpoint)))
             origin = begun = origin + (endpoint.steps - end.lead) * self._step
             endpoint = self._endpointer.initial_state()
         rest = state.recent[begun - first :]

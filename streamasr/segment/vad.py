@@ -1,4 +1,4 @@
-"""Whether someone speaks: Silero VAD (https://github.com/snakers4/silero-vad), its state a value.
+"""Voice activity detection: Silero VAD (https://github.com/snakers4/silero-vad).
 
 Only the weights come from the package; its own wrapper keeps the state inside the module.
 """
@@ -49,7 +49,7 @@ class VoiceDetector:
         self._weights = _weights()
 
     def initial_state(self) -> VoiceState:
-        """Return the state of a listener who has heard nothing."""
+        """Return the state before the first sample."""
         return VoiceState(torch.zeros(1, 128), torch.zeros(1, 128), torch.zeros(_CONTEXT))
 
     def __call__(self, samples: Tensor, state: VoiceState) -> tuple[list[float], VoiceState]:
@@ -60,13 +60,13 @@ class VoiceDetector:
     def many(
         self, samples: Sequence[Tensor], states: Sequence[VoiceState]
     ) -> list[tuple[list[float], VoiceState]]:
-        """Do as a call for each of several listeners, up to the rounding of float32."""
+        """Do as a call for each of several streams, up to the rounding of float32."""
         windows, tails = [], []
         for piece, state in zip(samples, states, strict=True):
-            heard = torch.cat([state.tail, piece])
-            count = max(0, (len(heard) - _CONTEXT) // WINDOW_SAMPLES)
-            tails.append(heard[count * WINDOW_SAMPLES :].clone())
-            whole = heard[: _CONTEXT + count * WINDOW_SAMPLES] if count else heard.new_zeros(0)
+            buffer = torch.cat([state.tail, piece])
+            count = max(0, (len(buffer) - _CONTEXT) // WINDOW_SAMPLES)
+            tails.append(buffer[count * WINDOW_SAMPLES :].clone())
+            whole = buffer[: _CONTEXT + count * WINDOW_SAMPLES] if count else buffer.new_zeros(0)
             windows.append(_windows(whole))
         counts = [len(own) for own in windows]
         if not any(counts):
@@ -112,11 +112,11 @@ class VoiceDetector:
         return x[:, :, 0]
 
 
-def _windows(heard: Tensor) -> Tensor:
+def _windows(buffer: Tensor) -> Tensor:
     """Cut samples to windows ``(W, 576)``, each with the end of the one before it."""
-    if not len(heard):
-        return heard.new_zeros(0, _CONTEXT + WINDOW_SAMPLES)
-    return heard.unfold(0, _CONTEXT + WINDOW_SAMPLES, WINDOW_SAMPLES)
+    if not len(buffer):
+        return buffer.new_zeros(0, _CONTEXT + WINDOW_SAMPLES)
+    return buffer.unfold(0, _CONTEXT + WINDOW_SAMPLES, WINDOW_SAMPLES)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Many callers, one model: ``streamasr serve``."""
+"""The server: many clients, one model."""
 
 from .app import create_app
 from .settings import ServeSettings

@@ -15,7 +15,7 @@ __all__ = ["ServeSettings", "read_tokens"]
 class ServeSettings(Settings):
     """Limits of a server: they bound the resources that any client can use."""
 
-    max_streams: int = Field(64, ge=1, description="live callers and uploads at once")
+    max_streams: int = Field(64, ge=1, description="live streams and uploads at once")
     max_stream_seconds: float = Field(4 * 3600, gt=0, description="of audio in a stream")
     max_upload_bytes: int = Field(512 * 2**20, ge=1, description="of a recording")
     max_message_bytes: int = Field(1 * 2**20, ge=1024, description="of a WebSocket message")

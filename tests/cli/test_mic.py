@@ -196,17 +196,17 @@ def test_words_that_may_still_change_are_dim():
 def test_the_meter_says_when_something_is_wrong_with_the_level():
     view = LiveView(Console(file=io.StringIO(), width=80))
     speech = (0.1 * np.random.default_rng(0).standard_normal(RATE)).astype(np.float32)
-    view.meter.hear(speech)
+    view.meter.update(speech)
     assert view.meter.hint == ""
     assert -15 < view.meter.level < -5
     assert view.meter.bar().startswith("█████")
-    view.meter.hear(np.zeros(4 * RATE, np.float32))
+    view.meter.update(np.zeros(4 * RATE, np.float32))
     assert view.meter.hint == "silent: is it muted?"
     assert view.meter.bar() == "░" * 10
-    view.meter.hear(np.ones(100, np.float32))
+    view.meter.update(np.ones(100, np.float32))
     assert view.meter.hint == "clipping: turn it down"
     for _ in range(8):
-        view.meter.hear(speech[: RATE // 2])
+        view.meter.update(speech[: RATE // 2])
     assert view.meter.hint == ""
 
 

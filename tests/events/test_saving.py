@@ -114,8 +114,8 @@ def test_a_recording_is_valid_before_it_is_closed(saving, tmp_path: Path):
     path = tmp_path / "talk.wav"
     saver = saving(path)
     samples = np.array([0.5, -0.5, 1.5, -1.5], np.float32)
-    saver.hear(samples)
-    saver.hear(samples, lost_seconds=1.5)
+    saver.write_audio(samples)
+    saver.write_audio(samples, lost_seconds=1.5)
     with wave.open(str(path)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
         pcm = np.frombuffer(file.readframes(10**6), "<i2")

@@ -115,7 +115,7 @@ class AcousticModel(nn.Module):
         self.second = config.second()
 
     def initial_state(self, batch: int = 1) -> LSTMState:
-        """Return the state ``(L, batch, H)`` of streams that have heard nothing."""
+        """Return the state ``(L, batch, H)`` before the first timestep."""
         return zero_state(self.lstm.weights, batch)
 
     def forward(
