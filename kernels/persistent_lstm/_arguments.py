@@ -6,6 +6,9 @@ Legend: B rows, H hidden size, U units that a program owns, N columns of a produ
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -75,7 +78,14 @@ def _fragment_constants(
         "RESIDUAL": plan.residual,
         "RAGGED": ragged,
         "TIMED": timed,
+        "PTX": ptx_digest(),
     }
+
+
+@cache
+def ptx_digest() -> str:
+    """Return a digest of ``_ptx.py``: a kernel compiled from another one is not taken for it."""
+    return hashlib.sha256(Path(__file__).with_name("_ptx.py").read_bytes()).hexdigest()
 
 
 def argument_types(plan: Plan, launch: Launch, *, ragged: bool) -> dict[str, str]:

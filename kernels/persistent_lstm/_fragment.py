@@ -258,6 +258,7 @@ def fragment_kernel(
     RESIDUAL: tl.constexpr,
     RAGGED: tl.constexpr,
     TIMED: tl.constexpr,
+    PTX: tl.constexpr,  # a digest of the inline PTX, which Triton's cache does not look into
 ):
     PARTS: tl.constexpr = H // U
     ROWS: tl.constexpr = 4 if SPLIT else 8  # of a tile of 8 columns

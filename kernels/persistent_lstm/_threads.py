@@ -89,7 +89,9 @@ class Threads:
             return
         made = self._made(one, operands[1:])
         for number in one.written:
-            value = made if number == int(into["number"]) else None
+            # CS2R clears a pair; of other results that are wide, the upper half is not computed.
+            known = number == int(into["number"]) or one.base == "CS2R"
+            value = made if known else None
             name = f"{into['file']}{number}"
             self._registers[name] = self._merged(value, self._registers.get(name), one)
 

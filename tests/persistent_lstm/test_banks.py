@@ -38,6 +38,7 @@ def where(*lines):
         (["IMAD.MOV.U32 R9, RZ, RZ, R0"], THREAD),
         (["LEA R9, R0, 0x7, 0x4"], 16 * THREAD + 7),
         (["IADD3 R9, PT, PT, R0, 0x8, -R0"], 8 + 0 * THREAD),
+        (["CS2R R4, SRZ", "IMAD R9, R5, 0x2400, R0"], THREAD),
         (["SHF.R.U32.HI R2, RZ, 0x2, R0", "SGXT.U32 R9, R2, 0x3"], THREAD // 4 % 8),
         (["PRMT R9, R0, 0x4440, RZ"], THREAD),
         (["PRMT R9, R0, 0x5504, R0"], THREAD | THREAD << 8),

@@ -6,6 +6,7 @@ compiler runs in processes of its own.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,11 +24,11 @@ HERE = Path(__file__).parent
 KERNELS = HERE.parents[1] / "kernels"
 
 
-def run_python(*arguments):
+def run_python(*arguments, path=KERNELS):
     """Run Python without the interpreter's variable; return its exit code, stdout and stderr."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    path = [str(KERNELS), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    folders = [str(path), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
     done = subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False
     )
@@ -173,6 +174,26 @@ def test_what_is_compiled_ahead_is_what_is_launched(monkeypatch, batch, split, r
         for name, argument in zip(names, arguments, strict=True):
             expected = POINTER[argument.dtype] if isinstance(argument, torch.Tensor) else "i32"
             assert types[name] == expected, name
+
+
+def test_other_inline_ptx_is_another_kernel(tmp_path):
+    """Triton's cache takes the source of kernels into account, but not of what makes their PTX."""
+    compiled = []
+    for name in ("as it is", "without padding"):
+        copy = tmp_path / name / "persistent_lstm"
+        shutil.copytree(KERNELS / "persistent_lstm", copy)
+        if name == "without padding":
+            ptx = copy / "_ptx.py"
+            text = ptx.read_text()
+            assert "stride, rows = 4 * units + 8" in text
+            ptx.write_text(text.replace("stride, rows = 4 * units + 8", "stride, rows = 4 * units"))
+        code, output, errors = run_python(
+            *("-m", "persistent_lstm.inspect", "--for", "h200", "-L", "1", "-H", "64", "--json"),
+            path=copy.parent,
+        )
+        assert errors == ""
+        compiled.append((code, json.loads(output)[0]["ways"]))
+    assert compiled == [(0, 1), (1, 4)]
 
 
 LOOP = """
