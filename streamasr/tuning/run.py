@@ -192,7 +192,9 @@ class _Run:
             self._graph,
             config,
             reader=self.reader,
-            second=self._recognizer.acoustic.second_pass if bundle.model.second else None,
+            second=self._recognizer.acoustic.second_pass
+            if bundle.model.second is not None
+            else None,
         )
 
     def decode(self, config: BeamConfig, stage: str, readings: int) -> list[Segments]:

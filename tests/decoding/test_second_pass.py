@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr.decoding import BeamConfig, BeamDecoder, load_beam
+from streamasr.tuning.hypotheses import RecordingDecoder
 
 from .test_beam import STEP, TOKENS, decode, folder, posteriors  # noqa: F401
 
@@ -134,3 +135,39 @@ def test_a_state_is_pickled_with_its_own_timesteps_only(decoder):
     kept = pickle.dumps(state)
     assert len(kept) < batch.numel()
     assert decoder.finish(pickle.loads(kept))[0] == decoder.finish(state)[0]
+
+
+def test_the_model_s_own_second_pass_makes_a_recording_s_finals(recognizer, samples_folder):
+    """Beside the stack itself; and without it, the finals of a recording are others."""
+    encoded = torch.randn(9, recognizer.config.model.hidden_size)
+    second = recognizer.bundle.model.second
+    with torch.inference_mode():
+        expected = second(encoded[:, None])[:, 0]
+    assert torch.equal(recognizer.acoustic.second_pass(encoded), expected)
+    found = recognizer.transcribe(samples_folder / "dinner.flac")
+    words = recognizer.words
+    decoder = words._decoder
+    plain = BeamDecoder(
+        decoder._tokens,
+        decoder._step_seconds,
+        decoder._graph,
+        decoder._config,
+        reader=decoder._reader,
+    )
+    with_it = [word.confidence for word in found.words]
+    try:
+        words._decoder = plain
+        without = recognizer.transcribe(samples_folder / "dinner.flac")
+    finally:
+        words._decoder = decoder
+    assert with_it != [word.confidence for word in without.words]
+
+
+def test_weights_are_tuned_on_hypotheses_of_the_second_pass(decoder):
+    tuned = RecordingDecoder(
+        TOKENS, STEP, decoder._graph, BeamConfig(second_share=0.95), second=answers
+    )
+    see, sea = posteriors("i se_e "), posteriors("i seaa ")
+    for second, word in ((see, "see"), (sea, "sea")):
+        ((best, *_),) = tuned.hypotheses(torch.logaddexp(see, sea), as_encoded(second))
+        assert best.text == ("i", word)
