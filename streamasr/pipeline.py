@@ -2,7 +2,7 @@
 
 Each segment is a stream of its own: the decoder, ``(h, C)`` and the frontend begin afresh, as for a
 new stream. The model was trained on utterances that begin so, and makes fewer
-errors than with the state of what came before (docs/RESULTS.md).
+errors than with the state of what came before (docs/experiments.md).
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def said(speech: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) 
     """A recording to be played into a microphone, which may begin to listen at any sample.
 
     "Waiting" is cut out: to the model it is "waking" all but as likely, so that the sample at which
-    it begins would decide. What is left it read alike in 20 of 20 places (docs/RESULTS.md).
+    it begins would decide. What is left it read alike in 20 of 20 places (docs/experiments.md).
     """
     path = tmp_path_factory.mktemp("said") / "said.wav"
     firm = np.concatenate([speech[: int(2.47 * 16_000)], speech[int(2.95 * 16_000) :]])

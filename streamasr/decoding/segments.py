@@ -17,7 +17,7 @@ __all__ = ["HOLD_SECONDS", "SegmentDecoder", "SegmentState"]
 HOLD_SECONDS = 0.08
 """How long a word must stand in the decoder's best hypothesis to be shown in a partial.
 
-Without it a quarter of the words that the beam search shows change again (docs/RESULTS.md).
+Without it a quarter of the words that the beam search shows change again (docs/experiments.md).
 """
 
 

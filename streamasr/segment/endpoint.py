@@ -3,7 +3,7 @@
 Rules on trailing silence, as in Kaldi's and sherpa-onnx's endpointing: a segment ends some time
 after its speech, sooner when it has grown long, and a stretch without any speech ends by itself.
 Whether someone speaks is for a voice detector to say (``vad.py``): in noise it is right far
-more often than the acoustic model's blanks (docs/RESULTS.md).
+more often than the acoustic model's blanks (docs/experiments.md).
 """
 
 from __future__ import annotations

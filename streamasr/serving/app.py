@@ -56,7 +56,7 @@ def create_app(
     app = FastAPI(
         title="streamasr",
         version=__version__,
-        description="Streaming speech recognition. WebSockets: `/v1/stream` (docs/PROTOCOL.md) and "
+        description="Streaming speech recognition. WebSockets: `/v1/stream` (docs/protocol.md) and "
         "vosk-server's protocol at `/`.",
         lifespan=lifespan,
     )

@@ -3,7 +3,7 @@
 Each binary message, 16-bit mono PCM, gets one answer: ``{"partial": …}``, or, where a segment has
 ended, ``{"result": [...], "text": …}``. ``{"config": {"sample_rate": …, "words": true}}`` holds for
 what follows it and gets none; ``{"reset": 1}`` ends the segment and gets the rest of it, ``{"eof":
-1}`` ends the stream, too. Where ours differs from ``asr_server.py`` is listed in docs/PROTOCOL.md.
+1}`` ends the stream, too. Where ours differs from ``asr_server.py`` is listed in docs/protocol.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Batches of a few fixed shapes, each computed as one CUDA graph.
 
 A timestep of a small network takes a GPU less time than a CPU needs to launch it; what is recorded
-once and replayed is launched at once. docs/RESULTS.md says what that is worth.
+once and replayed is launched at once. docs/experiments.md says what that is worth.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ __all__ = ["Heard", "Noise", "Voices", "hear"]
 _LONG = 0.8  # seconds of silence that end a segment
 
 # By mark: how often a pause of a tenth of a second or more follows, and the median of its seconds,
-# as measured in readings of books (docs/TEXT.md).
+# as measured in readings of books (docs/text.md).
 _PAUSES = {"": (0.08, 0.18), ",": (0.86, 0.45), ";": (0.97, 0.75), ":": (0.97, 0.75)}
 _PAUSES |= {".": (0.99, 1.0), "?": (0.99, 1.0), "!": (0.99, 1.0)}
 

@@ -1,7 +1,7 @@
 """Weights in a quarter of float32's space: matrices as int8, each row with its own scale.
 
 ``from_int8`` gives back float16, which a GPU can multiply as it is; on a CPU the acoustic model
-computes with int8 itself. What it costs in WER and perplexity is in docs/RESULTS.md.
+computes with int8 itself. What it costs in WER and perplexity is in docs/experiments.md.
 """
 
 from __future__ import annotations

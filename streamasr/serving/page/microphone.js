@@ -1,4 +1,4 @@
-// A microphone and the WebSocket that its samples go to: docs/PROTOCOL.md.
+// A microphone and the WebSocket that its samples go to: docs/protocol.md.
 
 const SILENT = 0.003; // peak: about -50 dB of full scale
 const MOST_WAITING = 2_000_000; // bytes not yet sent; beyond them the connection is too slow
