@@ -17,8 +17,8 @@ from streamasr.wer import count_errors
 
 COMMAND = [sys.executable, "-m", "streamasr", "transcribe"]
 
-# What the bundled model made of the samples when it was bundled (docs/experiments.md), and room for one
-# word that another machine's arithmetic may tip over.
+# What the bundled model made of the samples when it was bundled (docs/experiments.md), and room for
+# one word that another machine's arithmetic may tip over.
 SAMPLES_WER = 9 / 83 + 1 / 83
 
 
@@ -40,8 +40,8 @@ def seconds_of_a_bare_network(recognizer: Recognizer, seconds: float, chunk_ms: 
 def test_recognition_takes_little_longer_than_a_bare_network(recognizer, samples_folder):
     # A machine's seconds are its own, and those of whatever else it does. So the whole recognizer,
     # reading, frontend, model and beam search, is measured beside a yardstick, in turns. RTF 0.1 is
-    # the mark, and docs/experiments.md measures it; there it was 1.1 to 2.2 times the yardstick, which
-    # a machine with faster memory favours.
+    # the mark, and docs/experiments.md measures it; there it was 1.1 to 2.2 times the yardstick,
+    # which a machine with faster memory favours.
     utterances = read_manifest(samples_folder / "samples.tsv")
     took = yardstick = 0.0
     for _ in range(3):
