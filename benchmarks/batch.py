@@ -35,20 +35,16 @@ _peer: Any = None
 
 
 def _load_peer() -> None:
-    from pocketsphinx import Decoder
+    from peer import pocketsphinx
 
     global _peer  # noqa: PLW0603 (a process of a pool keeps its decoder so)
-    _peer = Decoder(samprate=16_000)
+    _peer = pocketsphinx()
 
 
 def _ask_peer(path: str) -> str:
     with open_audio(path) as source:
-        samples = np.concatenate([*source.blocks()])
-    _peer.start_utt()
-    _peer.process_raw((samples * 32767).astype("<i2").tobytes(), full_utt=True)
-    _peer.end_utt()
-    found = _peer.hyp()
-    return found.hypstr if found else ""
+        text: str = _peer(np.concatenate([*source.blocks()]))
+    return text
 
 
 def pocketsphinx(paths: list[str], workers: int) -> tuple[list[str], float, float]:

@@ -2,8 +2,7 @@
 
     python benchmarks/quality.py dev.tsv --noise noise --limit 60 --out quality
 
-Writes quality.json and quality.png and prints the former. With pocketsphinx
-installed, it is measured on the same recordings in the same run.
+Writes quality.json and quality.png and prints the former. Other recognizers: benchmarks/peer.py.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -230,10 +228,6 @@ def main(
                 "offline": offline.wer,
                 "cer": streamed.cer,
             }
-    if find_spec("pocketsphinx"):
-        from peer import pocketsphinx
-
-        results["pocketsphinx"] = pocketsphinx(utterances)
     results["speakers"] = {
         speaker: rates(
             [r for r, u in zip(references, utterances, strict=True) if u.speaker == speaker],
