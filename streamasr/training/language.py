@@ -32,6 +32,10 @@ class LanguageTraining:
     an update, so that the model also learns to begin in the middle, as a segment does. The
     learning rate falls linearly to zero over the last ``cooldown``, a share of all updates;
     ``average_decay`` is of the weights' running mean, which is the model that is kept.
+
+    ``seconds`` ends training after so much time, for a machine that is lent or shared: the share
+    that is done is then that of the time or of the updates, whichever is more, so that the learning
+    rate is at zero in either case. Such a run is not repeated to the bit.
     """
 
     passes: int = 1
@@ -46,6 +50,7 @@ class LanguageTraining:
     clip: float = 1.0
     seed: int = 0
     save_every: int = 500
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +92,24 @@ def train(
     if checkpoint.exists():
         run.load(checkpoint, len(text))
     places = np.arange(settings.rows)[:, None] * columns
-    while run.update < updates:
+    while (done := run.done(updates)) < 1:
         began = time.perf_counter()
         first = run.update % pass_updates * settings.length
         span = places + first + np.arange(settings.length + 1)
         read = torch.from_numpy(text[span].astype(np.int64))
-        lr = settings.peak_lr * _rate(run.update, updates, settings)
-        loss = run.step(read, lr)
-        rate = read[:, 1:].numel() / (time.perf_counter() - began)
-        report(Progress(run.update, updates, loss, rate))
+        loss = run.step(read, settings.peak_lr * _rate(run.update, done, settings))
+        seconds = time.perf_counter() - began
+        run.seconds += seconds
+        report(Progress(run.update, updates, loss, read[:, 1:].numel() / seconds))
         if run.update % settings.save_every == 0:
             run.save(checkpoint, len(text))
             keep(run.average)
     return run.average.cpu().eval()
 
 
-def _rate(update: int, updates: int, settings: LanguageTraining) -> float:
-    """Return the share of the peak learning rate at an update: up, level, down."""
-    down = (1 - update / updates) / settings.cooldown if settings.cooldown else 1.0
+def _rate(update: int, done: float, settings: LanguageTraining) -> float:
+    """Return the share of the peak learning rate: up, level, down as training is ``done``."""
+    down = (1 - done) / settings.cooldown if settings.cooldown else 1.0
     return min(1.0, (update + 1) / settings.warmup, down)
 
 
@@ -127,6 +132,12 @@ class _Run:
         )
         self.state = self.model.initial_state(settings.rows)
         self.update = 0
+        self.seconds = 0.0
+
+    def done(self, updates: int) -> float:
+        """Return the share of the training that is done."""
+        limit = self.settings.seconds
+        return max(self.update / updates, self.seconds / limit if limit else 0.0)
 
     def step(self, read: torch.Tensor, lr: float) -> float:
         """Update the weights by ``read (rows, length + 1)``, pieces; return the loss."""
@@ -172,6 +183,7 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "state": self.state,
             "update": self.update,
+            "seconds": self.seconds,
         }
         torch.save(saved, partial)
         partial.replace(path)
@@ -192,6 +204,7 @@ class _Run:
         self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.state, self.update = saved["state"], saved["update"]
+        self.seconds = saved.get("seconds", 0.0)
 
 
 def perplexity(reader: Reader, sentences: Iterable[str]) -> float:

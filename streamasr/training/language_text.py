@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from io import BytesIO
@@ -14,10 +15,21 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..language import Pieces
 from ..language.pieces import BOUNDARY
+from ..manifest import read_manifest
 
-__all__ = ["encode", "encode_to_file", "learn_pieces"]
+__all__ = ["encode", "encode_to_file", "learn_pieces", "read_sentences"]
 
 _BLOCK = 50_000  # sentences encoded at once: some 100 MB
+
+
+def read_sentences(path: Path) -> Iterator[str]:
+    """Yield the lines of a text (``.xz`` is unpacked), or a manifest's transcripts in lower case."""
+    if path.suffix == ".tsv":
+        yield from (utterance.transcript.lower() for utterance in read_manifest(path))
+        return
+    opened = lzma.open(path, "rt") if path.suffix == ".xz" else path.open()
+    with opened as lines:
+        yield from lines
 
 
 def learn_pieces(sentences: Iterable[str], size: int) -> Pieces:

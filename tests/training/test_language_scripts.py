@@ -63,6 +63,30 @@ def test_books_become_a_recurrent_language_model_that_goes_on_learning(book, tmp
     assert perplexities[1] < perplexities[0]
 
 
+def test_a_text_in_parts_trains_a_model_elsewhere(book, tmp_path):
+    text, first, parts = tmp_path / "text.txt", tmp_path / "first", tmp_path / "parts"
+    text.write_text(run("build_corpus", "--processes", 1, book).stdout)
+    tiny = ("--embedding-size", 8, "--rows", 8, "--learning-rate", 0.02)
+    done = run("train_language_model", first, text, "--vocabulary", 40, "--hidden-size", 12, *tiny)
+    assert done.returncode == 0, done.stderr
+    packed = run("tokenise_text", parts, text, "--start", first, "--block", 100)
+    assert packed.returncode == 0, packed.stderr
+    assert re.fullmatch(r"\d+ pieces in 1 parts\n", packed.stdout)
+    names = ["language.safetensors", "part-000.pieces.xz", "pieces.txt"]
+    assert sorted(path.name for path in parts.iterdir()) == names
+    second, part = tmp_path / "second", parts / "part-000.pieces.xz"
+    again = run("train_language_model", second, part, "--start", parts, "--dev", text, "--minutes",
+                0.1, "--passes", 2, *tiny)  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert load_language_model(second) is not None
+    mixed = run("train_language_model", second, part, text, "--start", parts)
+    assert mixed.returncode == 1
+    message = "train_language_model: error: give parts of pieces, or texts, not both\n"
+    assert mixed.stderr == message
+    missing = run("tokenise_text", parts, text, "--start", tmp_path)
+    assert missing.stderr == f"tokenise_text: error: {tmp_path}: has no recurrent language model\n"
+
+
 def test_a_start_without_a_language_model_is_one_line(book, tmp_path):
     done = run("train_language_model", tmp_path / "new", book, "--start", tmp_path)
     assert done.returncode == 1
