@@ -23,7 +23,7 @@ _BLOCK = 50_000  # sentences encoded at once: some 100 MB
 
 
 def read_sentences(path: Path) -> Iterator[str]:
-    """Yield the lines of a text (``.xz`` is unpacked), or a manifest's transcripts in lower case."""
+    """Yield a text's lines (``.xz`` is unpacked), or a manifest's transcripts in lower case."""
     if path.suffix == ".tsv":
         yield from (utterance.transcript.lower() for utterance in read_manifest(path))
         return
