@@ -27,8 +27,7 @@ def read_sentences(path: Path) -> Iterator[str]:
     if path.suffix == ".tsv":
         yield from (utterance.transcript.lower() for utterance in read_manifest(path))
         return
-    opened = lzma.open(path, "rt") if path.suffix == ".xz" else path.open()
-    with opened as lines:
+    with lzma.open(path, "rt") if path.suffix == ".xz" else path.open() as lines:
         yield from lines
 
 
