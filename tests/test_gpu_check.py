@@ -31,8 +31,8 @@ def here(monkeypatch, toy_gpu):
 
 CASES = [
     correctness.Case(2, 32, 3, 5, residual=True, ragged=True),
-    correctness.Case(1, 32, 2, 6, dtype="float32", I=20, chunks=3),
-    correctness.Case(1, 16, 32, 2, split=False),
+    correctness.Case(1, 32, 2, 6, I=20, chunks=3),
+    correctness.Case(1, 32, 17, 2, split=False),
 ]
 
 
@@ -45,23 +45,14 @@ def test_right_kernels_pass(here, case):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_wrong_kernels_fail(here, case, monkeypatch):
-    pack = persistent_lstm._launch._pack
+    pack = persistent_lstm._launch.pack_launch
 
-    def spoiled(launch, weights):
-        packed = pack(launch, weights)
-        return packed._replace(w_hh=packed.w_hh * 1.1)
+    def spoiled(plan, launch, weights):
+        packed = pack(plan, launch, weights)
+        return packed._replace(bias=packed.bias * 1.1)
 
-    monkeypatch.setattr(persistent_lstm._launch, "_pack", spoiled)
+    monkeypatch.setattr(persistent_lstm._launch, "pack_launch", spoiled)
     assert not correctness.check(case)["ok"]
-
-
-def test_a_case_that_cannot_run_in_its_process_is_wrong(monkeypatch):
-    if torch.cuda.is_available():
-        pytest.skip("on a GPU the cases run: scripts/gpu_check; this wants a machine without one")
-    monkeypatch.setattr(correctness, "CASES", correctness.CASES[:2])
-    found = command.all_cases(jobs=2)
-    assert [one["ok"] for one in found] == [False, False]
-    assert all(one["error"] for one in found)
 
 
 def test_nan_never_passes():
@@ -79,10 +70,11 @@ def test_the_benchmark_and_its_plot(monkeypatch, tmp_path):
 
 
 def test_chunks_are_timed_and_say_the_same():
-    found = chunk_latency("torch", 320, rounds=1)
-    assert found["chunks"] > 50
+    found = chunk_latency("torch", 320, rounds=1, samples=3)
+    assert found["chunks"] > 10
     assert 0 < found["ms"]["p50"] <= found["ms"]["p99"]
-    assert found["texts"]["waiting"]
+    assert len(found["texts"]) == 3
+    assert all(found["texts"].values())
 
 
 TINY = search.Problem(words=40, bigrams=80, beam=50, threshold=9.0, steps=12, streams=(1, 2))

@@ -236,25 +236,18 @@ def test_floats_on_the_scale_of_integers_are_refused_with_a_remedy(tiny, value):
         tiny.stream().accept(np.array([0.0, value], np.float32))
 
 
-@pytest.mark.parametrize(
-    ("backend", "chosen", "kernel", "samples"),
-    [("auto", "triton2", "fragment", 1), ("triton", "triton", "stack", 5)],
-    ids=["version 2", "version 1"],
-)
-def test_the_kernels_give_the_same_text(
-    tmp_path, samples_folder, toy_gpu, backend, chosen, kernel, samples
-):
+def test_the_kernels_give_the_same_text(tmp_path, samples_folder, toy_gpu):
     folder = save_tiny(tmp_path, hidden_size=32)
     # In floating point, as on a GPU.
     plain = Recognizer(load_bundle(folder), RecognizerOptions(str(folder), backend="torch"))
     bundle = load_bundle(folder)
     bundle.model.lstm.half()  # as on a GPU: what the model was saved with
-    kernels = Recognizer(bundle, RecognizerOptions(str(folder), backend=backend))
-    assert kernels.backend == chosen
-    assert kernels.backend_reason == f"{kernel}, weights resident on toy"
+    kernels = Recognizer(bundle, RecognizerOptions(str(folder), backend="auto"))
+    assert kernels.backend == "triton"
+    assert kernels.backend_reason == "fragment, weights resident on toy"
     with scheduled(fuzz=0.0):
         # The interpreter is slow: the first words will do.
-        for sample in sorted(samples_folder.glob("*.flac"))[:samples]:
+        for sample in sorted(samples_folder.glob("*.flac"))[:2]:
             audio = soundfile.read(sample, dtype="float32", stop=3 * 16_000)[0]
             expected, heard = transcribe(plain, [audio]), transcribe(kernels, [audio])
             assert expected.text

@@ -12,18 +12,20 @@ import torch
 SAMPLES = Path(__file__).parents[2] / "samples"
 
 
-def chunk_latency(backend: str, chunk_ms: int, rounds: int) -> dict[str, Any]:
-    """Stream the shipped samples ``rounds`` times; milliseconds for a chunk, and the words."""
+def chunk_latency(
+    backend: str, chunk_ms: int, rounds: int, *, samples: int = 5, decoder: str = "auto"
+) -> dict[str, Any]:
+    """Stream shipped samples ``rounds`` times; milliseconds for a chunk, and the words."""
     from streamasr import Recognizer
     from streamasr.audio import open_audio
     from streamasr.samples import rechunk
 
-    recognizer = Recognizer.from_pretrained(backend=backend)
+    recognizer = Recognizer.from_pretrained(backend=backend, decoder=decoder)
     size = recognizer.chunk_samples(chunk_ms)
     times: list[float] = []
     texts = {}
     for turn in range(rounds + 1):
-        for path in sorted(SAMPLES.glob("*.flac")):
+        for path in sorted(SAMPLES.glob("*.flac"), key=lambda one: one.stat().st_size)[:samples]:
             stream = recognizer.stream()
             with open_audio(path) as audio:
                 for piece in rechunk(audio.blocks(), size):
@@ -36,6 +38,7 @@ def chunk_latency(backend: str, chunk_ms: int, rounds: int) -> dict[str, Any]:
     return {
         "backend": recognizer.backend,
         "reason": recognizer.backend_reason,
+        "decoder": decoder,
         "chunk_ms": chunk_ms,
         "chunks": len(times),
         "ms": {"p50": p50, "p90": p90, "p99": p99},
@@ -43,12 +46,20 @@ def chunk_latency(backend: str, chunk_ms: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def whole_chunks(rounds: int) -> dict[str, Any]:
-    """Both backends at two chunk sizes; the text of all must be the same."""
+def whole_chunks(rounds: int = 1, samples: int = 2) -> dict[str, Any]:
+    """What ``auto`` takes beside torch: greedy at two chunk sizes, and with the beam search.
+
+    The texts of a decoder must be the same.
+    """
+    kinds = [("greedy", 80), ("greedy", 320), ("beam", 320)]
     rows = [
-        chunk_latency(backend, chunk_ms, rounds)
-        for backend in ("triton2", "torch")
-        for chunk_ms in (80, 320)
+        chunk_latency(backend, chunk_ms, rounds, samples=samples, decoder=decoder)
+        for decoder, chunk_ms in kinds
+        for backend in ("auto", "torch")
     ]
-    torch.cuda.synchronize()
-    return {"rows": rows, "ok": len({str(row["texts"]) for row in rows}) == 1}
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    texts = {
+        decoder: {str(r["texts"]) for r in rows if r["decoder"] == decoder} for decoder, _ in kinds
+    }
+    return {"rows": rows, "ok": all(len(found) == 1 for found in texts.values())}

@@ -24,7 +24,7 @@ from persistent_lstm._launch import run_plan
 from torch import Tensor
 
 GPU = torch.device("cuda")
-TOLERANCE = {"float32": 1e-6, "split": 5e-6, "rounded": 2e-3}
+TOLERANCE = {"split": 5e-6, "rounded": 2e-3}
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,7 @@ class Case:
     @property
     def tolerance(self) -> float:
         """The largest relative error that the arithmetic allows."""
-        kind = "split" if self.split else "rounded"
-        return TOLERANCE["float32" if self.dtype == "float32" else kind]
+        return TOLERANCE["split" if self.split else "rounded"]
 
     def weights(self, seed: int = 0) -> list[LayerWeights]:
         """Return random weights on the GPU, as torch.nn.LSTM draws them."""
@@ -72,28 +71,44 @@ class Case:
         return x.to(GPU), LSTMState((0.3 * h).to(GPU), C.to(GPU))
 
 
+FIRST = [Case(4, 512, 1, 32), Case(4, 512, 8, 32, residual=True)]
 CASES = [
     *(Case(4, 512, B, 32, residual=r, split=s) for B in (1, 8, 16) for r in (0, 1) for s in (0, 1)),
-    *(Case(4, 512, B, 32, residual=True, ragged=True) for B in (1, 3, 8, 11, 16)),
-    *(Case(4, 512, 1, T, residual=True) for T in (1, 2, 7)),
-    Case(4, 512, 1, 32, dtype="float16", residual=True),
+    *(Case(4, 512, B, 16, residual=True, ragged=True) for B in (3, 33)),
+    Case(4, 512, 4, 32),
+    Case(4, 512, 32, 32),
+    Case(4, 512, 64, 32, split=False),
+    Case(4, 512, 64, 32, residual=True),
+    Case(4, 512, 70, 16, residual=True, ragged=True),
+    Case(4, 512, 128, 8),
+    Case(4, 512, 130, 8, split=False, ragged=True),
+    Case(4, 512, 1, 16, dtype="float16", residual=True),
+    Case(4, 512, 9, 16, dtype="float16", split=False),
     Case(5, 512, 1, 16),
-    Case(4, 768, 2, 16),
+    Case(4, 256, 8, 16, residual=True),
+    Case(3, 384, 5, 16, residual=True),
+    Case(2, 640, 2, 16),
+    Case(2, 768, 9, 16, split=False),
     Case(1, 1024, 1, 16),
-    Case(1, 1024, 8, 16),
-    Case(4, 1024, 4, 8, residual=True),
+    Case(2, 1024, 8, 16),
+    Case(1, 1024, 33, 16, split=False),
+    Case(1, 1024, 8, 16, residual=True),
     Case(3, 80, 5, 16),
     Case(2, 512, 1, 16, I=320),
-    Case(4, 512, 1, 8, dtype="float32"),
-    Case(4, 512, 8, 8, dtype="float32", residual=True, ragged=True),
-    Case(2, 1024, 3, 4, dtype="float32", I=100),
-    *(Case(2, H, B, 16, split=s) for H in (512, 1024) for B in (32, 64) for s in (False, True)),
-    Case(4, 512, 100, 8, residual=True, ragged=True),
+    Case(2, 512, 8, 16, I=700),
+    *(Case(4, 512, 1, T) for T in (1, 2)),
     Case(4, 512, 1, 1000, residual=True, chunks=8),
-    Case(4, 512, 8, 1000, dtype="float16", split=False, chunks=5),
-    Case(1, 512, 1, 1000, dtype="float32", chunks=3),
-    Case(2, 512, 32, 1000, split=False, chunks=2),
+    Case(4, 512, 8, 1000, chunks=5),
+    Case(4, 512, 32, 500, split=False, chunks=3),
 ]
+
+
+def fits(case: Case, backend: str) -> bool:
+    """Whether the kernels of ``backend`` take a case on this GPU."""
+    plan = plan_for(
+        case.weights(), case.B, residual=case.residual, split=case.split, backend=backend
+    )
+    return plan.fits
 
 
 def forbid_tf32() -> None:
@@ -138,6 +153,7 @@ def check(case: Case, backend: str = "triton") -> dict[str, Any]:
     plan = plan_for(weights, case.B, residual=case.residual, split=case.split, backend=backend)
     return {
         "case": case.__dict__,
+        "backend": backend,
         "kernels": [launch.kernel for launch in plan.launches],
         "errors": errors,
         "tolerance": case.tolerance,
@@ -176,9 +192,11 @@ def _raises(act: Callable[[], object], *words: str) -> dict[str, Any]:
 
 def failures(backend: str = "triton") -> Iterator[tuple[str, dict[str, Any]]]:
     """Provoke what can go wrong; each must end in one clear error, never in a hang."""
-    for case in (Case(4, 512, 1, 8, residual=True), Case(1, 512, 32, 8)):
+    for case in (Case(4, 512, 1, 8, residual=True), Case(4, 512, 32, 8)):
         weights, (x, state) = case.weights(), case.input()
         plan = plan_for(weights, case.B, residual=case.residual, backend=backend)
+        if not plan.fits:
+            continue
         name = f"{plan.launches[0].kernel}, {case.B} rows"
         limit, persistent_lstm._launch.POLL_LIMIT = persistent_lstm._launch.POLL_LIMIT, 20_000
 
@@ -210,9 +228,9 @@ def failures(backend: str = "triton") -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{name}: a NaN stays in its row", {"ok": ok}
 
 
-def graph(backend: str = "triton") -> dict[str, Any]:
+def graph(backend: str = "triton", rows: int = 1) -> dict[str, Any]:
     """Capture a chunk as a CUDA graph; its replay must give the same bits."""
-    case = Case(4, 512, 1, 8, residual=True)
+    case = Case(4, 512, rows, 8, residual=True)
     weights, (x, state) = case.weights(), case.input()
 
     def run() -> Tensor:

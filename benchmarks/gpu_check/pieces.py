@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from numpy.typing import NDArray
 from persistent_lstm import _stand_ins as stand_ins
-from persistent_lstm._fragment import ptx
+from persistent_lstm._fragment_parts import ptx
 from persistent_lstm._layout import THREADS
 
 Array = NDArray[Any]

@@ -9,8 +9,8 @@ from .errors import raise_pending_error
 from .functional import BACKENDS, choose_backend, lstm, plan_for
 from .layers import convolve, cpu_unavailable, linear
 from .module import Int8LSTM, PersistentLSTM
-from .plan import Launch, Plan, make_plan
-from .planning import best_plan
+from .plan import Launch, Plan
+from .planning import make_plan
 from .reference import lstm_reference
 from .types import (
     NORM_EPSILON,
@@ -38,7 +38,6 @@ __all__ = [
     "PersistentLSTM",
     "Plan",
     "Weights",
-    "best_plan",
     "choose_backend",
     "convolve",
     "cpu_unavailable",

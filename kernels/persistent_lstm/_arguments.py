@@ -1,8 +1,4 @@
-"""What a launch passes to its kernel, made once for running it and for compiling it ahead.
-
-Legend: B rows, H hidden size, U units that a program owns, N columns of a product; ``_stack`` and
-``_batched`` explain the tiles.
-"""
+"""What a launch passes to its kernel, made once for running it and for compiling it ahead."""
 
 from __future__ import annotations
 
@@ -13,55 +9,21 @@ from typing import Any
 
 import torch
 
-from ._fragment_plan import launch_geometry
-from .plan import TILE, Launch, Plan
+from .plan import Launch, Plan
+from .planning import launch_geometry
 from .types import NORM_EPSILON
 
-__all__ = ["HALVES", "argument_types", "constants", "options"]
+__all__ = ["HALVES", "POINTER", "argument_types", "constants", "options"]
 
 HALVES = {torch.bfloat16: "bf16", torch.float16: "f16"}
 
-POINTER = {
-    torch.float32: "*fp32",
-    torch.bfloat16: "*bf16",
-    torch.float16: "*fp16",
-    torch.int16: "*i16",
-    torch.int32: "*i32",
-    torch.int64: "*i64",
-}
+POINTER = {torch.float32: "*fp32", torch.int32: "*i32", torch.int64: "*i64"}
 
 
 def constants(
     plan: Plan, launch: Launch, rows: int, *, ragged: bool, timed: bool
 ) -> dict[str, Any]:
     """Return the values of the kernel's ``constexpr`` parameters for a launch of ``rows`` rows."""
-    if launch.kernel == "fragment":
-        return _fragment_constants(plan, launch, rows, ragged=ragged, timed=timed)
-    shared = {
-        "B": rows,
-        "H": launch.hidden,
-        "U": launch.units,
-        "N": launch.N,
-        "SPLIT": plan.split,
-        "RAGGED": ragged,
-    }
-    if launch.kernel == "batched":
-        return shared | {"NK": launch.K // TILE, "KT": TILE}
-    projected = launch.kernel == "projected"
-    return shared | {
-        "EPSILON": NORM_EPSILON,
-        "KB": launch.warps,
-        "KW": launch.K // launch.warps,
-        # The residual sum of a projected layer is taken outside, like its product.
-        "RESIDUAL": plan.residual and not projected,
-        "PROJECTED": projected,
-        "TIMED": timed,
-    }
-
-
-def _fragment_constants(
-    plan: Plan, launch: Launch, rows: int, *, ragged: bool, timed: bool
-) -> dict[str, Any]:
     cut = launch_geometry(plan, launch)
     return {
         "EPSILON": NORM_EPSILON,
@@ -88,57 +50,22 @@ def ptx_digest() -> str:
     return hashlib.sha256(Path(__file__).with_name("_ptx.py").read_bytes()).hexdigest()
 
 
-def argument_types(plan: Plan, launch: Launch, *, ragged: bool) -> dict[str, str]:
+def argument_types(*, ragged: bool) -> dict[str, str]:
     """Return Triton's names for the types of the arguments, in the order of the kernel's."""
-    weights = POINTER[plan.dtype]
-    lengths = "*i32" if ragged else "*fp32"  # x stands in for what is not read
-    if launch.kernel == "fragment":
-        return {
-            "x": "*i32",
-            "x_values": "*i32",
-            "w_ih": "*i32",
-            "w_hh": "*i32",
-            "bias": "*fp32",
-            "row_sums": "*fp32",
-            "h_0": "*i32",
-            "C_0": "*fp32",
-            "lengths": lengths,
-            "hs": "*i32",
-            "rs": "*i32",
-            "sums": "*i32",
-            "y": "*i32",
-            "h_T": "*fp32",
-            "C_T": "*fp32",
-            "error": "*i32",
-            "stamps": "*i64",
-            "T": "i32",
-            "limit": "i32",
-        }
-    if launch.kernel == "batched":
-        return {
-            "x": "*fp32",
-            "w_hh": weights,
-            "h_0": "*fp32",
-            "C_0": "*fp32",
-            "lengths": lengths,
-            "hs": "*i32" if plan.split else "*i16",
-            "y": "*fp32",
-            "h_T": "*fp32",
-            "C_T": "*fp32",
-            "error": "*i32",
-            "T": "i32",
-            "limit": "i32",
-        }
     return {
         "x": "*i32",
-        "w_ih": weights if launch.kernel == "stack" else "*fp32",
-        "w_hh": weights,
+        "x_values": "*i32",
+        "w_ih": "*i32",
+        "w_hh": "*i32",
         "bias": "*fp32",
+        "row_sums": "*fp32",
         "h_0": "*i32",
         "C_0": "*fp32",
-        "lengths": lengths,
+        "lengths": "*i32" if ragged else "*fp32",  # x stands in for what is not read
         "hs": "*i32",
         "rs": "*i32",
+        "sums": "*i32",
+        "y": "*i32",
         "h_T": "*fp32",
         "C_T": "*fp32",
         "error": "*i32",

@@ -1,4 +1,4 @@
-"""What all kernels share: gates, the exchange of ``h`` between programs, and clocks.
+"""What the kernels share: the exchange of ``h`` between programs, and clocks.
 
 The exchange needs no barrier and no counter: the data is the flag. A buffer is filled with
 ``SENTINEL`` before the launch; a producer stores a value over it, bypassing L1, and a consumer
@@ -12,12 +12,10 @@ import triton.language as tl
 from triton.language import core
 
 __all__ = [
-    "cell",
+    "SENTINEL",
     "clock",
     "global_timer",
-    "is_waiting",
     "multiprocessor",
-    "publish16",
     "publish32",
     "stamp",
 ]
@@ -25,36 +23,6 @@ __all__ = [
 # All ones: a NaN in every float format here, and one that no instruction produces.
 SENTINEL = tl.constexpr(-1)
 QUIET_NAN_32 = tl.constexpr(0x7FC00000)
-QUIET_NAN_16 = tl.constexpr(0x7FFF)  # a NaN in float16 and in bfloat16
-
-
-@triton.jit
-def sigmoid(x):
-    # exp overflows to infinity for very negative x, and the quotient is 0, as it should be.
-    return 1.0 / (1.0 + tl.exp(-x))
-
-
-@triton.jit
-def tanh(x):
-    return 2.0 * sigmoid(2.0 * x) - 1.0
-
-
-@triton.jit
-def cell(a, C, U: tl.constexpr, N: tl.constexpr):
-    """Turn pre-activations (4U, N), gates ``i, f, g, o`` stacked, and C (U, N) into ``h, C``."""
-    # A unit's four gates lie in one thread, so this shuffle costs no data movement.
-    gates = tl.permute(tl.reshape(a, [2, 2, U, N]), [2, 3, 0, 1])
-    i_and_g, f_and_o = tl.split(gates)
-    i, g = tl.split(i_and_g)
-    f, o = tl.split(f_and_o)
-    C = sigmoid(f) * C + sigmoid(i) * tanh(g)
-    return sigmoid(o) * tanh(C), C
-
-
-@triton.jit
-def is_waiting(bits, SIZE: tl.constexpr):
-    """Whether any of SIZE words is still the sentinel."""
-    return tl.max((bits == SENTINEL).to(tl.int32).reshape(SIZE), 0) != 0
 
 
 @triton.jit
@@ -62,13 +30,6 @@ def publish32(value):
     """Return the bits of a float32, the sentinel's own replaced by another NaN."""
     bits = value.to(tl.int32, bitcast=True)
     return tl.where(bits == SENTINEL, QUIET_NAN_32, bits)
-
-
-@triton.jit
-def publish16(value):
-    """Return the bits of a 16-bit float, the sentinel's own replaced by another NaN."""
-    bits = value.to(tl.int16, bitcast=True)
-    return tl.where(bits == SENTINEL, QUIET_NAN_16, bits).to(tl.int16)
 
 
 @core.extern

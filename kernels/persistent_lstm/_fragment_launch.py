@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ._fragment_packing import pack_fragments, pack_gates
-from ._fragment_plan import launch_geometry
 from ._workspace import Workspace
 from .plan import Launch, Plan
+from .planning import launch_geometry
 from .types import LayerWeights
 
 __all__ = ["Fragments", "arguments", "pack_launch"]

@@ -8,35 +8,17 @@ from typing import Any
 from .types import LSTMError
 
 __all__ = [
-    "batched_kernel",
     "exchange_kernel",
     "fragment_kernel",
     "prepare_kernel",
     "require_triton",
-    "stack_kernel",
 ]
 
 INSTALL = 'pip install "streamasr[gpu]"'
 
 
-def stack_kernel() -> Any:
-    """Return the dataflow kernel."""
-    require_triton()
-    from ._stack import stack_kernel as kernel
-
-    return kernel
-
-
-def batched_kernel() -> Any:
-    """Return the batched kernel."""
-    require_triton()
-    from ._batched import batched_kernel as kernel
-
-    return kernel
-
-
 def fragment_kernel() -> Any:
-    """Return version 2 of the dataflow kernel."""
+    """Return the kernel that runs a stack."""
     require_triton()
     from ._fragment import fragment_kernel as kernel
 

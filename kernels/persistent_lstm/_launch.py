@@ -1,6 +1,6 @@
 """From tensors to launches: weights packed as a plan says, buffers, errors.
 
-Legend: L layers, B rows, T timesteps, H hidden size, U units that a program owns.
+Legend: L layers, B rows, T timesteps, H hidden size.
 """
 
 from __future__ import annotations
@@ -11,72 +11,29 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from . import _kernels
 from ._arguments import HALVES, constants, options
 from ._fragment_launch import Fragments, arguments, pack_launch
-from ._fragment_plan import launch_geometry
 from ._packing import packed_once
 from ._workspace import prepare
 from .errors import error_of, raise_pending_error
-from .plan import TILE, Launch, Plan
-from .types import NORM_EPSILON, LayerWeights, LSTMError, LSTMState
+from .plan import Launch, Plan
+from .planning import launch_geometry
+from .types import LayerWeights, LSTMError, LSTMState
 
-__all__ = ["run_plan"]
+__all__ = ["POLL_LIMIT", "on_device", "run_plan"]
 
-SENTINEL = -1
 POLL_LIMIT = 1 << 22  # seconds, where an exchange takes about a microsecond
 # Longer inputs run in pieces, so that the exchange buffers stay within this.
 BUFFER_BYTES = 64 * 2**20
 
 
-class _Packed(NamedTuple):
-    """The weights of one launch; for ``stack``, ``w_ih`` is tiled, otherwise in rows (4H, I)."""
-
-    w_ih: Tensor
-    w_hh: Tensor
-    bias: Tensor
-
-
-def pack_rows(w: Tensor, units: int) -> Tensor:
-    """Order rows (4H, …), gates ``i, f, g, o``, by program: (H/U, 4U, …), row ``gate * U + u``."""
-    hidden = w.shape[0] // 4
-    parts = w.reshape(4, hidden // units, units, *w.shape[1:]).transpose(0, 1)
-    return parts.reshape(hidden // units, 4 * units, *w.shape[1:])
-
-
-def pack_matrix(w: Tensor, units: int, tiles: int, width: int) -> Tensor:
-    """Tile a matrix (4H, H) as (H/U, tiles, 4U, width), columns filled up with zeros."""
-    rows = functional.pad(pack_rows(w, units), (0, tiles * width - w.shape[1]))
-    return rows.reshape(*rows.shape[:2], tiles, width).transpose(1, 2).contiguous()
-
-
-def _pack(launch: Launch, weights: Sequence[LayerWeights]) -> _Packed:
-    layers = weights[launch.layers[0] : launch.layers[1]]
-    units = launch.units
-    width = TILE if launch.kernel == "batched" else launch.K // launch.warps
-    tiles = launch.K // width
-
-    def stacked(name: str) -> Tensor:
-        return torch.stack([pack_matrix(getattr(w, name), units, tiles, width) for w in layers])
-
-    if launch.kernel == "stack":
-        w_ih = stacked("w_ih")
-    else:
-        # The product outside is taken in float32, so that every backend adds the same number.
-        w_ih = pack_rows(layers[0].w_ih.float(), units).flatten(0, 1)
-    biases = [pack_rows(w.b_ih.float() + w.b_hh.float(), units).flatten() for w in layers]
-    return _Packed(w_ih, stacked("w_hh"), torch.stack(biases))
-
-
-def _packed(plan: Plan, launch: Launch, weights: Sequence[LayerWeights]) -> _Packed | Fragments:
+def _packed(plan: Plan, launch: Launch, weights: Sequence[LayerWeights]) -> Fragments:
     """Launches for any number of rows share what was packed."""
-    key = (launch.kernel, launch.layers, launch.units, launch.K, launch.warps)
+    key = (launch.kernel, launch.layers, launch.units, launch.K, launch.warps, plan.split)
     tensors = [tensor for layer in weights for tensor in layer]
-    if launch.kernel == "fragment":
-        return packed_once(tensors, (*key, plan.split), lambda: pack_launch(plan, launch, weights))
-    return packed_once(tensors, key, lambda: _pack(launch, weights))
+    return packed_once(tensors, key, lambda: pack_launch(plan, launch, weights))
 
 
 def run_plan(
@@ -91,8 +48,7 @@ def run_plan(
     """Run ``x (T, B, I)``, T >= 1, as ``plan`` says; all results are float32.
 
     ``lengths (B,)``, int32, on the device of x: rows keep their state from their length on.
-    A list passed as ``stamps`` receives what the programs of each ``stack`` and ``projected``
-    launch recorded, see ``timing``.
+    A list passed as ``stamps`` receives what the programs of each launch recorded, see ``timing``.
     """
     raise_pending_error(x.device)
     packed = [_packed(plan, launch, weights) for launch in plan.launches]
@@ -108,7 +64,7 @@ def run_plan(
 
 def _run_piece(
     plan: Plan,
-    packed: list[_Packed | Fragments],
+    packed: list[Fragments],
     x: Tensor,
     state: LSTMState,
     lengths: Tensor | None,
@@ -145,59 +101,13 @@ class _Group(NamedTuple):
 
     plan: Plan
     launch: Launch
-    w: _Packed | Fragments
+    w: Fragments
     x: Tensor
     state: LSTMState
     lengths: Tensor | None
     stamps: list[Tensor] | None
 
     def run(self) -> tuple[Tensor, LSTMState]:
-        if isinstance(self.w, Fragments):
-            return self._fragments(self.w)
-        if self.launch.kernel == "stack":
-            return self._registers(self.x)
-        z = self.x
-        if self.plan.residual:
-            z = functional.layer_norm(z, z.shape[-1:], eps=NORM_EPSILON)
-        z = functional.linear(z, self.w.w_ih, self.w.bias[0])
-        run = self._batched if self.launch.kernel == "batched" else self._registers
-        y, state = run(z)
-        return (self.x + y if self.plan.residual else y), state
-
-    def _registers(self, x: Tensor) -> tuple[Tensor, LSTMState]:
-        launch, state = self.launch, self.state
-        T, B = x.shape[:2]
-        projected = launch.kernel == "projected"
-        residual = self.plan.residual and not projected
-        shape = (launch.depth, T, B, launch.hidden)
-        # One buffer, one fill: h of every layer, and with it r.
-        buffers = torch.full(
-            (2 if residual else 1, *shape), SENTINEL, dtype=torch.int32, device=x.device
-        )
-        h, C = torch.empty_like(state.h), torch.empty_like(state.C)
-        with on_device(x.device):
-            self._start(
-                _kernels.stack_kernel(),
-                x.view(torch.int32),
-                self.w.w_ih,
-                self.w.w_hh,
-                self.w.bias,
-                state.h.view(torch.int32),
-                state.C,
-                self.lengths if self.lengths is not None else x,
-                buffers[0],
-                buffers[-1],
-                h,
-                C,
-                error_of(x.device),
-                self._times(T),
-                T,
-                POLL_LIMIT,
-                rows=B,
-            )
-        return buffers[-1, -1].view(torch.float32), LSTMState(h, C)
-
-    def _fragments(self, w: Fragments) -> tuple[Tensor, LSTMState]:
         plan, launch, x, state = self.plan, self.launch, self.x, self.state
         T, B = x.shape[:2]
         width = launch_geometry(plan, launch).width
@@ -211,7 +121,8 @@ class _Group(NamedTuple):
             self._start(
                 _kernels.fragment_kernel(),
                 *arguments(
-                    *(w, memory, x, state.C, self.lengths, error_of(x.device), self._times(T))
+                    *(self.w, memory, x, state.C),
+                    *(self.lengths, error_of(x.device), self._times(T)),
                 ),
                 T,
                 POLL_LIMIT,
@@ -227,32 +138,6 @@ class _Group(NamedTuple):
         times = self.x.new_zeros(self.launch.programs, T + 2, 3, dtype=torch.int64)
         self.stamps.append(times)
         return times
-
-    def _batched(self, x: Tensor) -> tuple[Tensor, LSTMState]:
-        launch, state = self.launch, self.state
-        T, B = x.shape[:2]
-        kind = torch.int32 if self.plan.split else torch.int16
-        buffer = torch.full((T + 1, B, launch.hidden), SENTINEL, dtype=kind, device=x.device)
-        y = x.new_empty(T, B, launch.hidden)
-        h, C = torch.empty_like(state.h), torch.empty_like(state.C)
-        with on_device(x.device):
-            self._start(
-                _kernels.batched_kernel(),
-                x,
-                self.w.w_hh,
-                state.h,
-                state.C,
-                self.lengths if self.lengths is not None else x,
-                buffer,
-                y,
-                h,
-                C,
-                error_of(x.device),
-                T,
-                POLL_LIMIT,
-                rows=B,
-            )
-        return y, LSTMState(h, C)
 
     def _start(self, kernel: Any, *arguments: object, rows: int) -> None:
         launch = self.launch

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ._fragment_plan import launch_geometry
 from ._model import LATENCY, SEGMENTS, Segment, segments
 from .plan import Launch, Plan
+from .planning import launch_geometry
 from .residency import residency
 
 __all__ = ["GHZ", "model_lines", "model_notes"]
@@ -28,10 +28,7 @@ def model_lines(plan: Plan, *, ragged: bool, ghz: float) -> Iterator[str]:
     """Yield a table for each kernel of ``plan``; ``ghz`` makes cycles nanoseconds."""
     kernels = {(one.kernel, one.units, one.rows): one for one in plan.launches}
     for launch in kernels.values():
-        if launch.kernel == "fragment":
-            yield from _table(plan, launch, ragged=ragged, ghz=ghz)
-        else:
-            yield f"  the {launch.kernel} kernel has no model"
+        yield from _table(plan, launch, ragged=ragged, ghz=ghz)
 
 
 def _table(plan: Plan, launch: Launch, *, ragged: bool, ghz: float) -> Iterator[str]:

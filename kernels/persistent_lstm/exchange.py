@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from . import _kernels
-from ._launch import POLL_LIMIT, SENTINEL, on_device
+from ._arguments import ptx_digest
+from ._launch import POLL_LIMIT, on_device
+from ._layout import COLUMNS, THREADS, k_tiles
 from .errors import error_of, raise_pending_error
-from .plan import TILE, Launch
+from .plan import Launch
 
 __all__ = ["Exchange", "exchange_nanoseconds", "run_exchange"]
 
@@ -19,12 +21,12 @@ __all__ = ["Exchange", "exchange_nanoseconds", "run_exchange"]
 BUFFER_BYTES = 16 * 2**20
 MOST_EXCHANGES = 4096
 FEWEST_EXCHANGES = 64
-MOST_ROWS_AT_ONCE = 16
+SENTINEL = -1
 
 
 class Exchange(NamedTuple):
-    """What ``run_exchange`` leaves: ``words (groups, exchanges, rows, H)`` and ``seen (programs,)``
-    int32, ``stamps (programs, 2, 3)`` int64; see ``_exchange.py``."""
+    """What ``run_exchange`` leaves: ``words (groups, exchanges, rows, H)`` (rounded: H / 2) and
+    ``seen (programs, 256)`` int32, ``stamps (programs, 2, 3)`` int64; see ``_exchange.py``."""
 
     words: Tensor
     seen: Tensor
@@ -32,19 +34,22 @@ class Exchange(NamedTuple):
 
 
 def run_exchange(
-    launch: Launch, exchanges: int, device: torch.device, *, limit: int = POLL_LIMIT
+    launch: Launch,
+    exchanges: int,
+    device: torch.device,
+    *,
+    split: bool = True,
+    limit: int = POLL_LIMIT,
 ) -> Exchange:
     """Exchange ``exchanges`` times as the programs of ``launch`` do for each timestep.
 
     ``limit``: polls before a wait gives up; ``raise_pending_error`` then raises.
     """
-    shape = (launch.depth, exchanges, launch.rows, launch.hidden)
+    row = launch.hidden if split else launch.hidden // 2
+    shape = (launch.depth, exchanges, launch.rows, row)
     words = torch.full(shape, SENTINEL, dtype=torch.int32, device=device)
-    seen = torch.zeros(launch.programs, dtype=torch.int32, device=device)
+    seen = torch.zeros(launch.programs, THREADS, dtype=torch.int32, device=device)
     stamps = torch.zeros(launch.programs, 2, 3, dtype=torch.int64, device=device)
-    # A tile has a power of two of columns, and of words no more than a program can hold.
-    many = launch.rows > MOST_ROWS_AT_ONCE or launch.K & (launch.K - 1)
-    width = TILE if many else launch.K
     with on_device(device):
         _kernels.exchange_kernel()[(launch.programs,)](
             words,
@@ -56,25 +61,28 @@ def run_exchange(
             B=launch.rows,
             H=launch.hidden,
             U=launch.units,
-            N=1 << (launch.rows - 1).bit_length(),
-            TILES=launch.K // width,
-            KT=width,
+            KT=k_tiles(launch.hidden),
+            TILES=launch.N // COLUMNS,
+            SPLIT=split,
+            PTX=ptx_digest(),
             num_warps=launch.warps,
             launch_cooperative_grid=True,
         )
     return Exchange(words, seen, stamps)
 
 
-def exchange_nanoseconds(launch: Launch, device: torch.device, *, repeats: int = 5) -> float:
+def exchange_nanoseconds(
+    launch: Launch, device: torch.device, *, split: bool = True, repeats: int = 5
+) -> float:
     """Measure one exchange among the programs of ``launch``: the median of ``repeats`` launches.
 
-    Nanoseconds. All words cross as 32 bits, as they do unless ``split`` is off.
+    Nanoseconds.
     """
     row = launch.depth * launch.rows * launch.hidden * 4
     exchanges = min(MOST_EXCHANGES, max(FEWEST_EXCHANGES, BUFFER_BYTES // row))
     found = []
     for _ in range(repeats + 1):
-        stamps = run_exchange(launch, exchanges, device).stamps.cpu()
+        stamps = run_exchange(launch, exchanges, device, split=split).stamps.cpu()
         raise_pending_error(device)
         elapsed = (stamps[:, 1, 0] - stamps[:, 0, 0]).double()
         found.append(float(elapsed.median()) / (exchanges - 1))

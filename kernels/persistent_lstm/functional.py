@@ -29,7 +29,7 @@ from .types import (
 
 __all__ = ["BACKENDS", "choose_backend", "lstm", "plan_for"]
 
-BACKENDS = ("auto", "triton", "triton2", "cpu", "torch", "reference")
+BACKENDS = ("auto", *PLANNERS, "cpu", "torch", "reference")
 
 
 def plan_for(
@@ -101,13 +101,11 @@ def choose_backend(
         if name == "cpu":
             raise LSTMError(f"the cpu backend cannot run this: {against}; use auto or torch")
         return "torch", f"no GPU; in float32, as {against}"
-    against = ""
-    for kernels in (name,) if name in PLANNERS else PLANNERS:
-        plan = plan_for(_floats(weights), batch, residual=residual, split=split, backend=kernels)
-        if plan.fits:
-            names = " + ".join(dict.fromkeys(launch.kernel for launch in plan.launches))
-            return kernels, f"{names}, weights resident on {plan.device.name}{against}"
-        against = f"; not {kernels}: {plan.reason}"
+    kernels = name if name in PLANNERS else "triton"
+    plan = plan_for(_floats(weights), batch, residual=residual, split=split, backend=kernels)
+    if plan.fits:
+        names = " + ".join(dict.fromkeys(launch.kernel for launch in plan.launches))
+        return kernels, f"{names}, weights resident on {plan.device.name}"
     if name in PLANNERS:
         raise LSTMError(f"the {name} backend cannot run this: {plan.reason}; use auto or torch")
     return "torch", plan.reason
@@ -136,12 +134,12 @@ def lstm(
             others run int8 in float32.
         lengths: timesteps of each row, ``(B,)``, integers, when rows differ: from its length on a
             row keeps its state, and its ``y`` is 0.
-        split: with 16-bit weights, let the triton backends multiply ``h`` as a sum of two 16-bit
+        split: with 16-bit weights, let the triton backend multiply ``h`` as a sum of two 16-bit
             halves (relative error at most 5e-6); otherwise it is rounded to 16 bits (2e-3) for
             half the work.
-        backend: one of BACKENDS. ``auto`` is triton2 (16-bit weights) or else triton where
-            weights are on a GPU that can hold them, cpu where they are on a CPU and int8 or exact
-            in float16 (and Numba is installed), torch elsewhere. Only torch computes gradients.
+        backend: one of BACKENDS. ``auto`` is triton where weights are of 16 bits and on a GPU
+            that can hold them, cpu where they are on a CPU and int8 or exact in float16 (and Numba
+            is installed), torch elsewhere. Only torch computes gradients.
 
     Raises:
         LSTMError: the arguments do not fit each other, or the backend cannot run them.

@@ -3,9 +3,8 @@
 A launch of a plan is compiled ahead of time for the plan's device, from the constants and types
 that running it takes. Proven is: no register spills; the shared memory is what the plan says and
 the chip has; the time loop loads no weight from memory; all of the launch's weights are loaded
-before it; and, where they live in registers, that products read as many bytes of registers that
-the time loop never writes. Of the fragment kernel also: no access to shared memory in the time loop
-takes more than twice the wavefronts that it needs.
+before it; products read as many bytes of registers that the time loop never writes; and no access
+to shared memory in the time loop takes more than twice the wavefronts that it needs.
 """
 
 from __future__ import annotations
@@ -129,13 +128,9 @@ def residency(
     plan: Plan, launch: Launch, *, ragged: bool = False, timed: bool = False
 ) -> Residency:
     """Compile ``launch`` for the plan's device and look at what came out."""
-    kernel = {
-        "batched": _kernels.batched_kernel,
-        "fragment": _kernels.fragment_kernel,
-    }.get(launch.kernel, _kernels.stack_kernel)
     code = compile_ahead(
-        kernel(),
-        argument_types(plan, launch, ragged=ragged),
+        _kernels.fragment_kernel(),
+        argument_types(ragged=ragged),
         constants(plan, launch, launch.rows, ragged=ragged, timed=timed),
         options(launch),
         plan.device.capability,
@@ -166,13 +161,12 @@ def problems(code: MachineCode, launch: Launch, device: Device) -> list[str]:
             f"{code.loaded_before} bytes loaded before the time loop, "
             f"{launch.weight_bytes} of weights"
         )
-    if launch.kernel != "batched" and code.kept < launch.weight_bytes:
+    if code.kept < launch.weight_bytes:
         found.append(
             f"{code.kept} bytes stay in registers through the time loop, "
             f"{launch.weight_bytes} of weights should"
         )
-    if launch.kernel == "fragment":
-        found += _conflicts(code)
+    found += _conflicts(code)
     if code.shared > launch.shared:
         found.append(f"{code.shared} bytes of shared memory, {launch.shared} planned")
     if code.shared > device.shared:

@@ -1,6 +1,6 @@
 """Where the time of a timestep goes inside the persistent kernels, and a trace of it.
 
-Programs of the ``stack`` and ``projected`` kernels can record when their input was there, when
+Programs can record when their input was there, when
 ``h`` of their own layer was there, and when they published the next ``h``: in cycles of their own
 multiprocessor, with one pair of (nanoseconds, cycles) at either end, which puts them all on one
 clock. The GPU's nanosecond timer may advance in steps of up to a microsecond, so programs are
@@ -98,10 +98,8 @@ def record(
     """Run ``x (T, B, I)`` three times as ``plan`` says; return the times of the last."""
     from ._launch import run_plan
 
-    if not plan.times_itself:
-        raise LSTMError(
-            plan.reason or f"the batched kernel, which runs {plan.batch} rows, records no times"
-        )
+    if not plan.fits:
+        raise LSTMError(plan.reason)
     stamps: list[Tensor] = []
     for _ in range(3):  # the first compiles, the second warms up
         stamps = []
@@ -117,12 +115,7 @@ def decode(plan: Plan, stamps: Sequence[Tensor]) -> list[LaunchTimes]:
     The first and last row are (nanoseconds, cycles, multiprocessor), those between (input there,
     h there, h published) in cycles.
     """
-    timed = [
-        launch
-        for launch in plan.launches
-        if launch.kernel != "batched"
-        for _ in range(plan.row_groups(launch))
-    ]
+    timed = [launch for launch in plan.launches for _ in range(plan.row_groups(launch))]
     if not timed or not stamps or len(stamps) % len(timed):
         raise LSTMError(f"{len(stamps)} records of times do not fit a plan of {len(timed)}")
     origin = min(int(one[:, 0, 0].min()) for one in stamps)

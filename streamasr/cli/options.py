@@ -47,7 +47,6 @@ class Backend(StrEnum):
     auto = "auto"
     cpu = "cpu"
     torch = "torch"
-    triton2 = "triton2"
     triton = "triton"
 
 

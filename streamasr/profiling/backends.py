@@ -42,7 +42,7 @@ class Backend:
         residual: whether it runs residual stacks; if not, it runs the plain stack of those sizes.
         dtype: that it computes in, if not the cell's.
         graph: whether its launches are captured once and replayed as one CUDA graph.
-        kernels: the triton backend that it is, if it is one.
+        kernels: the backend of kernels that it is, if it is one.
     """
 
     name: str
@@ -81,10 +81,6 @@ def _ours(problem: Problem, backend: str) -> Call:
 
 def _triton(problem: Problem) -> Call:
     return _ours(problem, "triton")
-
-
-def _triton2(problem: Problem) -> Call:
-    return _ours(problem, "triton2")
 
 
 def _torch(problem: Problem) -> Call:
@@ -169,13 +165,7 @@ def _eager(problem: Problem) -> Call:
 BACKENDS = {
     backend.name: backend
     for backend in (
-        Backend("triton2", _triton2, "the persistent kernel", "gpu", kernels="triton2"),
-        Backend(
-            *("triton2-graph", _triton2, "the same, one CUDA graph a chunk", "gpu"),
-            graph=True,
-            kernels="triton2",
-        ),
-        Backend("triton", _triton, "its first version", "gpu", kernels="triton"),
+        Backend("triton", _triton, "the persistent kernel", "gpu", kernels="triton"),
         Backend(
             *("triton-graph", _triton, "the same, one CUDA graph a chunk", "gpu"),
             graph=True,

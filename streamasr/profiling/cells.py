@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 
 import torch
-from persistent_lstm import Device, LayerWeights, LSTMState, Plan, best_plan
+from persistent_lstm import Device, LayerWeights, LSTMState, Plan
 from persistent_lstm.planning import PLANNERS
 from torch import Tensor, nn
 
@@ -44,9 +44,9 @@ class Cell:
         """Return the fields by name, for JSON."""
         return asdict(self)
 
-    def plan(self, device: Device, kernels: str = "auto") -> Plan:
-        """Return how the persistent kernels, of this backend or the best, run it on ``device``."""
-        return PLANNERS.get(kernels, best_plan)(
+    def plan(self, device: Device, kernels: str = "triton") -> Plan:
+        """Return how the persistent kernels, as ``kernels`` plans them, run it on ``device``."""
+        return PLANNERS[kernels](
             self.layers,
             self.hidden,
             self.batch,

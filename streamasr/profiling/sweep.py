@@ -60,19 +60,16 @@ class Settings:
         device = _device_here()
         if device is None or not self.kernels:
             raise ProfileError(
-                "a trace is of a triton backend: it needs an NVIDIA GPU, and triton2 or triton "
-                "among the backends"
+                "a trace is of a triton backend: it needs an NVIDIA GPU, and triton among "
+                "the backends"
             )
         plan = self.cells[0].plan(device, self.kernels[0])
-        if not plan.times_itself:
-            raise ProfileError(
-                f"{self.cells[0]}: no trace of it: "
-                + (plan.reason or "the batched kernel, for 32 rows or more, records no times")
-            )
+        if not plan.fits:
+            raise ProfileError(f"{self.cells[0]}: no trace of it: {plan.reason}")
 
     @property
     def kernels(self) -> list[str]:
-        """The versions of the persistent kernels among the backends, in their order."""
+        """The plans of the persistent kernels among the backends, in their order."""
         known = (BACKENDS[name].kernels for name in self.backends)
         return list(dict.fromkeys(filter(None, known)))
 
@@ -117,7 +114,7 @@ class Row:
 
 
 class Inside(NamedTuple):
-    """What the layers of a cell did inside kernels of one version."""
+    """What the layers of a cell did inside the kernels of one plan."""
 
     cell: Cell
     kernels: str
@@ -194,7 +191,7 @@ def profile(settings: Settings, report: Callable[[str], None]) -> Profile:
 def plans(settings: Settings) -> list[Plan]:
     """Plan the cells for the GPU here, if there is one, and for the target."""
     here = _device_here()
-    versions = settings.kernels or ["auto"]
+    versions = settings.kernels or ["triton"]
     found = [cell.plan(here, one) for cell in settings.cells for one in versions] if here else []
     if settings.target:
         cells = [replace(cell, dtype=settings.target_dtype) for cell in settings.cells]
@@ -223,7 +220,7 @@ def _row(backend: Backend, cell: Cell, settings: Settings) -> Row:
 
 def _floor(row: Row, limits: Limits, notes: list[str]) -> Floor | None:
     device = _device_here()
-    plan = row.cell.plan(device, row.backend.kernels or "auto") if device else None
+    plan = row.cell.plan(device, row.backend.kernels or "triton") if device else None
     if plan is None or not plan.fits:
         return None
     try:
@@ -236,7 +233,7 @@ def _floor(row: Row, limits: Limits, notes: list[str]) -> Floor | None:
 def _look_inside(cell: Cell, kernels: str, result: Profile) -> None:
     gpu, device = backends.gpu(), _device_here()
     plan = cell.plan(device, kernels) if device else None
-    if gpu is None or plan is None or not plan.times_itself:
+    if gpu is None or plan is None or not plan.fits:
         return
     try:
         problem = Problem(cell, gpu)

@@ -85,7 +85,6 @@ ONE = {
         )
         for option, options, message in (
             ("triton", "--backend triton", "--backend triton needs an NVIDIA GPU, and PyTorch"),
-            ("triton2", "--backend triton2", "--backend triton2 needs an NVIDIA GPU, and PyTorch"),
             ("beam", "--decoder beam", "model/beam.json: missing"),
             ("hotwords, no beam", "--hotwords plain.txt", "model/beam.json: missing"),
         )

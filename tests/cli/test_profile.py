@@ -60,7 +60,7 @@ def test_a_plot(run, tmp_path):
         (("-H", ""), "--hidden: there is an empty item"),
         (("--backends", "jax"), "unknown backend 'jax': choose of torch-eager, torch-cpu"),
         (("--backends", "triton"), "backend triton needs an NVIDIA GPU, and torch sees none"),
-        (("--trace", "trace.json"), "it needs an NVIDIA GPU, and triton2 or triton among"),
+        (("--trace", "trace.json"), "it needs an NVIDIA GPU, and triton among"),
         (("--plot", "none/latency.png"), "there is no folder none"),
         (("--plot", "latency.gif"), "a plot is one of .png, .svg, .pdf"),
     ],

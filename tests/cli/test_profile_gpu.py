@@ -34,17 +34,15 @@ def toy_gpu(monkeypatch):
     monkeypatch.setattr("streamasr.profiling.measure.FEWEST_SAMPLES", 1)
     monkeypatch.setattr("persistent_lstm.exchange.FEWEST_EXCHANGES", 3)
     monkeypatch.setattr("persistent_lstm.exchange.MOST_EXCHANGES", 3)
-    for name in ("triton", "triton2"):
-        found = replace(BACKENDS[name], build=partial(build, kernels=name))
-        monkeypatch.setitem(BACKENDS, name, found)
+    found = replace(BACKENDS["triton"], build=partial(build, kernels="triton"))
+    monkeypatch.setitem(BACKENDS, "triton", found)
     with scheduled():
         yield
 
 
-@pytest.mark.parametrize("kernels", ["triton", "triton2"])
-def test_rows_floor_plan_and_a_look_inside(kernels, run, tmp_path):
+def test_rows_floor_plan_and_a_look_inside(run, tmp_path):
     trace = tmp_path / "trace.json"
-    done = run("profile", *SIZES, "--backends", f"{kernels},torch-cpu", "--trace", trace)
+    done = run("profile", *SIZES, "--backends", "triton,torch-cpu", "--trace", trace)
     assert done.code == 0
     found = json.loads(done.out)
     ours, torch_cpu = found["rows"][:2]
@@ -55,24 +53,14 @@ def test_rows_floor_plan_and_a_look_inside(kernels, run, tmp_path):
     assert ours["floor_share"] > 0
     assert "floor_us" not in torch_cpu
     assert [(one["timesteps"], one["kernels"]) for one in found["inside"]] == [
-        (3, kernels),
-        (2, kernels),
+        (3, "triton"),
+        (2, "triton"),
     ]
     assert [one["source"] for one in found["inside"][0]["layers"]] == ["x", "layer 0"]
     assert "on toy" in found["plans"][0]
     assert all(word in done.err for word in ("of floor", "waits for input", "for own h"))
     spans = [e for e in json.loads(trace.read_text())["traceEvents"] if e["ph"] == "X"]
     assert len(spans) == 4 * 3 * 3
-
-
-def test_both_versions_stand_side_by_side(run):
-    done = run("profile", *SIZES, "-T", 2, "--backends", "triton2,triton")
-    assert done.code == 0
-    found = json.loads(done.out)
-    assert [row["backend"] for row in found["rows"]] == ["triton2", "triton"]
-    assert [one["kernels"] for one in found["inside"]] == ["triton2", "triton"]
-    assert [one["kernel"] for one in found["floor"]["exchanges"]] == ["fragment", "stack"]
-    assert ["fragment kernel" in plan for plan in found["plans"]] == [True, False]
 
 
 def test_a_plot_shows_the_floor(run, tmp_path):

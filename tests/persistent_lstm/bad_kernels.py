@@ -12,7 +12,6 @@ import torch
 import triton
 import triton.language as tl
 from persistent_lstm import DEVICES, make_plan
-from persistent_lstm._fragment_plan import make_fragment_plan
 from persistent_lstm.residency import compile_ahead, problems
 
 PARTS, ROWS, WIDTH, COLUMNS = 8, 64, 64, 8
@@ -78,7 +77,7 @@ def through_shared(words: int, place: str) -> str:
 
 def conflicts() -> dict[str, list[str]]:
     """What is found of kernels whose threads lie closer or further apart in shared memory."""
-    plan = make_fragment_plan(1, 512, 1, torch.bfloat16, DEVICES["h200"])
+    plan = make_plan(1, 512, 1, torch.bfloat16, DEVICES["h200"])
     launch = replace(plan.launches[0], weight_bytes=0)
     found = {}
     for name, words, place in (

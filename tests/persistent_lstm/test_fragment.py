@@ -1,49 +1,20 @@
-"""Version 2 of the kernel under the interpreter, all programs at once, against float64."""
+"""The fragment kernel under the interpreter, all programs at once, against float64."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import persistent_lstm._fragment_plan as fragment_plan
 import persistent_lstm._launch
 import pytest
 import torch
-from persistent_lstm import (
-    DEVICES,
-    Device,
-    LSTMError,
-    LSTMState,
-    PersistentLSTM,
-    best_plan,
-    choose_backend,
-    lstm,
-    lstm_reference,
-    raise_pending_error,
-)
+from persistent_lstm import LSTMError, LSTMState, lstm_reference, planning, raise_pending_error
 from persistent_lstm._launch import run_plan
 from persistent_lstm.devices import KIB
 from persistent_lstm.timing import by_layer, record
 
 from ..conftest import relative_error
+from .cases import CPU, FLOAT16, Case
 from .cogrid import Deadlock, scheduled
-from .test_kernels import CPU, FLOAT16
-from .test_kernels import Case as KernelCase
-
-
-@dataclass(frozen=True)
-class Case(KernelCase):
-    """A problem for the fragment kernel."""
-
-    @property
-    def plan(self):
-        device = Device("toy", 90, self.programs, 227 * KIB)
-        return fragment_plan.make_fragment_plan(
-            *(self.L, self.H, self.B, self.dtype, device),
-            inputs=self.I,
-            residual=self.residual,
-            split=self.split,
-        )
-
 
 CASES = {
     "one step": Case(L=2, H=32, B=1, T=1),
@@ -73,7 +44,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_version_2_follows_the_gate_equations(case):
+def test_the_kernel_follows_the_gate_equations(case):
     x, state = case.input()
     case.check(*case.run(x, state), x, state)
 
@@ -81,10 +52,10 @@ def test_version_2_follows_the_gate_equations(case):
 @pytest.fixture
 def eight_units(monkeypatch):
     """Let a program hold a fourth of what it can: it owns 8 units, as for H = 1024."""
-    monkeypatch.setattr(fragment_plan, "MOST_IN_REGISTERS", 32 * KIB)
-    fragment_plan.make_fragment_plan.cache_clear()
+    monkeypatch.setattr(planning, "MOST_IN_REGISTERS", 32 * KIB)
+    planning.make_plan.cache_clear()
     yield
-    fragment_plan.make_fragment_plan.cache_clear()
+    planning.make_plan.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +79,7 @@ def test_programs_of_eight_units_follow_the_gate_equations(case, eight_units):
 @pytest.mark.parametrize("words", ["one tile of h", "taking turns"])
 def test_few_words_a_thread_give_the_same(words, eight_units, monkeypatch):
     """As H = 1024 with h in two halves: one tile of h, of which half of the threads have rows."""
-    monkeypatch.setattr(fragment_plan, "MOST_WORDS", 8)
+    monkeypatch.setattr(planning, "MOST_WORDS", 8)
     case = Case(L=1, H=32, B=4 if words == "one tile of h" else 6, T=2)
     assert case.plan.launches[0].N == 8
     x, state = case.input()
@@ -150,13 +121,13 @@ def test_a_hundred_timesteps_lose_no_accuracy():
 
 
 def test_more_rows_than_a_launch_takes_run_in_several(monkeypatch):
-    monkeypatch.setattr(fragment_plan, "MOST_ROWS", 4)
-    fragment_plan.make_fragment_plan.cache_clear()
+    monkeypatch.setattr(planning, "MOST_ROWS", 4)
+    planning.make_plan.cache_clear()
     case = Case(L=2, H=32, B=6, T=2, split=False)
     x, state = case.input()
     assert case.plan.row_groups(case.plan.launches[0]) == 2
     case.check(*case.run(x, state), x, state)
-    fragment_plan.make_fragment_plan.cache_clear()
+    planning.make_plan.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["a stack in one launch", "groups of rows", "residual, rounded"])
@@ -233,6 +204,34 @@ def test_a_wait_in_vain_ends_with_an_error_and_the_state_as_it_was(name, monkeyp
     case.check(*case.run(x, state), x, state)
 
 
+def test_long_inputs_run_in_pieces(monkeypatch):
+    case = Case(L=2, H=32, B=2, T=5)
+    x, state = case.input()
+    whole, last = case.run(x, state)
+    monkeypatch.setattr(persistent_lstm._launch, "BUFFER_BYTES", 2 * 2 * 32 * 2 * 8)
+    lengths = torch.tensor([5, 3], dtype=torch.int32)
+    pieces, last_of_pieces = case.run(x, state)
+    assert torch.equal(pieces, whole)
+    assert torch.equal(last_of_pieces.C, last.C)
+    ragged, _ = case.run(x, state, lengths=lengths)
+    assert torch.equal(ragged[:3, 1], whole[:3, 1])
+
+
+def test_weights_are_packed_once_for_any_number_of_rows(monkeypatch):
+    calls = []
+    pack = persistent_lstm._launch.pack_launch
+    monkeypatch.setattr(
+        persistent_lstm._launch, "pack_launch", lambda *given: calls.append(1) or pack(*given)
+    )
+    case = Case(L=1, H=32, B=1, T=1)
+    weights = case.weights()
+    for rows in (1, 2, 3, 9, 2):
+        x, state = replace(case, B=rows).input()
+        with scheduled():
+            run_plan(replace(case, B=rows).plan, x, weights, state)
+    assert len(calls) == len(case.plan.launches)
+
+
 def test_changed_weights_are_packed_again():
     case = CASES["one step"]
     x, state = case.input()
@@ -244,57 +243,6 @@ def test_changed_weights_are_packed_again():
         second, _ = run_plan(case.plan, x, weights, state)
     assert not torch.equal(first, second)
     assert relative_error(second, lstm_reference(x, weights, state)[0]) <= case.tolerance
-
-
-@pytest.mark.parametrize(
-    ("dtype", "hidden", "expected"),
-    [
-        (torch.bfloat16, 32, ("triton2", "fragment, weights resident on toy")),
-        (
-            *(torch.float32, 32),
-            (
-                "triton",
-                "stack, weights resident on toy; not triton2: weights are of torch.float32: "
-                "bfloat16 and float16 can run",
-            ),
-        ),
-        (
-            *(torch.bfloat16, 16),
-            (
-                "triton",
-                "stack, weights resident on toy; not triton2: H = 16 is no multiple of 16 from "
-                "32 on",
-            ),
-        ),
-        (torch.bfloat16, 24, ("torch", "H = 24 is no multiple of 16")),
-    ],
-    ids=["16 bits", "float32", "too narrow for version 2", "for neither"],
-)
-def test_auto_takes_version_2_where_it_fits_and_says_why_not(toy_gpu, dtype, hidden, expected):
-    weights = PersistentLSTM(hidden, hidden).to(dtype).weights
-    assert choose_backend("auto", weights, batch=3) == expected
-
-
-def test_the_best_plan_is_the_first_that_fits():
-    device = DEVICES["h200"]
-    assert best_plan(4, 512, 64, torch.bfloat16, device).launches[0].kernel == "fragment"
-    assert best_plan(4, 512, 1, torch.float32, device).launches[0].kernel == "stack"
-    none = best_plan(1, 2048, 1, torch.float32, device)
-    assert none.reason.startswith("one layer's W_hh takes 64.0 MiB")
-
-
-@pytest.mark.parametrize("backend", ["triton2", "auto"])
-def test_lstm_takes_version_2(toy_gpu, backend):
-    case = Case(L=2, H=32, B=2, T=3, residual=True)
-    x, state = case.input()
-    lengths = torch.tensor([3, 2])
-    options = {"lengths": lengths, "residual": True}
-    with torch.inference_mode(), scheduled():
-        y, last = lstm(x, case.weights(), state, backend=backend, **options)
-    expected, expected_last = lstm(x, case.weights(), state, backend="torch", **options)
-    assert y[2:, 1].eq(0).all()
-    assert relative_error(y, expected) <= case.tolerance
-    assert relative_error(last.C, expected_last.C) <= case.tolerance
 
 
 @pytest.mark.parametrize("rows", [1, 9])

@@ -110,7 +110,6 @@ def test_the_command_shows_where_the_cycles_go():
     assert int(cycles) / 1.98 == pytest.approx(866, rel=0.25)
 
 
-def test_other_kernels_and_sizes_that_do_not_fit_are_said():
-    _, output, _ = inspect("--model", "--for", "a100", "-L", "1", "-H", "1024,2048")
-    assert "the projected kernel has no model" in output
-    assert "does not fit, torch runs it: one layer's W_hh takes 32.0 MiB" in output
+def test_sizes_that_do_not_fit_are_said():
+    _, output, _ = inspect("--model", "--for", "a100", "-L", "1", "-H", "2048")
+    assert "does not fit, torch runs it: H = 2048 with I = 2048 takes more than 128 KiB" in output

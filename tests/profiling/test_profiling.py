@@ -90,7 +90,7 @@ def test_measuring_takes_samples_until_the_budget_is_spent():
 
 
 def test_the_floor_is_weights_once_and_exchanges():
-    plan = Cell(4, 512, 1, 32, "bfloat16", residual=True).plan(H200, "triton2")
+    plan = Cell(4, 512, 1, 32, "bfloat16", residual=True).plan(H200, "triton")
     (launch,) = plan.launches
     # Four layers of W_ih and W_hh, 2048 x 512, two bytes each.
     assert reload_bytes(plan) == 4 * 2 * 2048 * 512 * 2
@@ -101,13 +101,13 @@ def test_the_floor_is_weights_once_and_exchanges():
 
 
 def test_the_floor_of_layers_one_by_one():
-    plan = Cell(3, 512, 64, 10, "bfloat16", residual=False).plan(H200, "triton")
-    assert [one.kernel for one in plan.launches] == ["batched"] * 3
+    plan = Cell(3, 1024, 64, 10, "bfloat16", residual=False).plan(H200)
+    assert [one.layers for one in plan.launches] == [(0, 1), (1, 2), (2, 3)]
     # All three exchange alike: one latency serves them.
     assert len({shape_of(one) for one in plan.launches}) == 1
     floor = floor_of(plan, 10, 1e12, {shape_of(plan.launches[0]): 2000.0})
     assert floor.exchanges == pytest.approx(3 * 10 * 2.0)
-    assert floor.reload == pytest.approx(3 * 2 * 2048 * 512 * 2 / 1e6)
+    assert floor.reload == pytest.approx(3 * 2 * 4096 * 1024 * 2 / 1e6)
 
 
 @pytest.mark.smoke
@@ -154,7 +154,7 @@ def test_a_backend_that_fails_does_not_stop_the_others(monkeypatch):
 
 
 def test_the_share_of_the_floor():
-    plan = Cell(4, 512, 1, 32, "bfloat16", residual=True).plan(H200, "triton2")
+    plan = Cell(4, 512, 1, 32, "bfloat16", residual=True).plan(H200, "triton")
     floor = floor_of(plan, 32, 4e12, {shape_of(plan.launches[0]): 1000.0})
     chunk = Spread(2 * floor.chunk, *(3 * floor.chunk,) * 3)
     measured = Measured(900.0, 5.0, chunk, chunk, 100, 2)
@@ -166,7 +166,7 @@ def test_the_share_of_the_floor():
 
 
 def test_a_plan_for_several_chunk_lengths_is_shown_once():
-    cells = cells_of([[4], [512], [1], [1, 8, 32]], "float32", True)
+    cells = cells_of([[4], [512], [1], [1, 8, 32]], "bfloat16", True)
     (plan,) = plans(Settings(cells, [], 1, 0, "h200", "bfloat16"))
     assert plan.device == H200
 
@@ -184,9 +184,9 @@ def test_layers_inside_are_a_table():
 
     plan = toy_plan(layers=1, programs=2)
     layers = by_layer(decode(plan, [stamps_of([0, 0], [[(700, 200, 100)] * 3] * 2)]))
-    shown = text(inside_table(Inside(SMALL, "triton2", layers)))
+    shown = text(inside_table(Inside(SMALL, "triton", layers)))
     assert all(value in shown for value in ("1.00", "70%", "20%", "10%"))
-    inside = Profile(inside=[Inside(SMALL, "triton2", layers)]).as_dict()["inside"]
+    inside = Profile(inside=[Inside(SMALL, "triton", layers)]).as_dict()["inside"]
     assert isinstance(inside, list)
     assert inside[0]["layers"][0]["step_ns"]["p50"] == pytest.approx(1000)
     assert inside[0]["layers"][0]["wait_h_share"] == pytest.approx(0.2)
