@@ -92,6 +92,7 @@ def main(
     every: Annotated[int, typer.Option(help="Take each N-th recording only.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes; 0: a core each.")] = 0,
     peer: Annotated[bool, typer.Option(help="Measure pocketsphinx, too.")] = True,
+    only: Annotated[str, typer.Option(help="One of them, such as 'batch, beam'.")] = "",
 ) -> None:
     """Measure everyone on the same recordings, one after the other."""
     workers = workers or cores()
@@ -109,11 +110,21 @@ def main(
     }
     if peer:
         runs["pocketsphinx"] = lambda: pocketsphinx(paths, workers)
+    if only:
+        runs = {only: runs[only]}
     results: dict[str, dict[str, float]] = {}
     for name, run in runs.items():
         texts, start_up, spent = run()
         counts = count_errors([utterance.transcript for utterance in utterances], texts)
-        results[name] = {"rtfx": seconds / spent, "wer": counts.wer, "start_up_s": start_up}
+        results[name] = {
+            "rtfx": seconds / spent,
+            "start_up_s": start_up,
+            "wer": counts.wer,
+            "cer": counts.cer,
+            "substitutions": counts.substitutions,
+            "deletions": counts.deletions,
+            "insertions": counts.insertions,
+        }
         print(f"{name:22} " + "  ".join(f"{k} {v:.4f}" for k, v in results[name].items()))
     about = {
         "manifest": manifest.name,

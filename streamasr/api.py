@@ -21,7 +21,7 @@ from .acoustic.stage import usable_device
 from .audio.live import Block
 from .audio.polyphase import ResamplingState, checked_rate, convert, flush, position_at
 from .decoding import DecoderState, WordDecoder, choose_decoder
-from .decoding.beam import has_beam
+from .decoding.loading import has_beam
 from .errors import AudioError, ConfigError, DegradedWarning
 from .events import Event
 from .hotwords import Hotword, as_hotwords
@@ -114,7 +114,7 @@ class Recognizer:
                 beam where there is one.
             hotwords: phrases that the beam search shall prefer; those that cannot be used are in
                 ``unusable_hotwords``, each with the reason.
-            nbest: how many readings a transcript shall offer.
+            nbest: how many hypotheses a transcript shall offer.
             device: where the model runs; a GPU, if there is one, when None.
 
         Raises:

@@ -27,7 +27,7 @@ class RecognizerOptions:
         backend: what runs the LSTM.
         decoder: how posteriors become words.
         hotwords: phrases that the beam search shall prefer; strings become ``Hotword``.
-        nbest: how many readings a transcript shall offer.
+        nbest: how many hypotheses a transcript shall offer.
         device: where the model runs, such as ``"cpu"`` or ``"cuda:1"``; a GPU, if there is one,
             when None.
 

@@ -33,7 +33,7 @@ class Alternative:
 class Transcript:
     """The words of one recording and how long the recording was, in seconds.
 
-    ``alternatives`` are its best readings, the best first, if more than one was asked for.
+    ``alternatives`` are its best hypotheses, the best first, if more than one was asked for.
     """
 
     words: tuple[Word, ...] = ()

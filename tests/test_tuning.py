@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr.decoding import BeamConfig
-from streamasr.decoding.beam import Candidate, Weights
-from streamasr.decoding.search import Hit
+from streamasr.decoding.candidates import Candidate
+from streamasr.decoding.search import WordSpan
+from streamasr.decoding.settings import Weights
 from streamasr.transcript import Word
 from streamasr.tuning import bootstrap_interval, calibrated
 from streamasr.tuning.hypotheses import HypothesisPool, merged
@@ -48,11 +49,11 @@ def test_calibration_finds_the_share_of_right_words(slope, offset):
     again = calibrated(config, references, mended)
     assert again.confidence_slope == pytest.approx(config.confidence_slope, abs=0.1)
     scores = np.array([w.confidence for words in mended for w in words])
-    hits = np.array([w.text == "yes" for words in mended for w in words])
+    spans = np.array([w.text == "yes" for words in mended for w in words])
     for low in (0.0, 0.25, 0.5, 0.75):
         group = (scores >= low) & (scores < low + 0.25)
         if group.sum() > 300:
-            assert hits[group].mean() == pytest.approx(scores[group].mean(), abs=0.05)
+            assert spans[group].mean() == pytest.approx(scores[group].mean(), abs=0.05)
 
 
 def test_thresholds_of_confidence_mean_the_same_posteriors_as_before():
@@ -85,10 +86,10 @@ def test_confidence_keeps_the_order_of_posteriors(a, b):
     assert BeamConfig().confidence(a) == pytest.approx(a, abs=2e-6)
 
 
-def candidate(text: str, acoustic: float, lm: float = 0.0, reader: float = 0.0) -> Candidate:
+def candidate(text: str, acoustic: float, lm: float = 0.0, rescorer: float = 0.0) -> Candidate:
     words = tuple(text.split())
-    hits = tuple(Hit(0, k, k, 0.9) for k in range(len(words)))
-    return Candidate(words, hits, acoustic, lm, reader)
+    spans = tuple(WordSpan(0, k, k, 0.9) for k in range(len(words)))
+    return Candidate(words, spans, acoustic, lm, rescorer)
 
 
 def plain_errors(references, decoded, weights: Weights) -> list[int]:
@@ -109,9 +110,9 @@ segments = st.lists(
 
 
 @given(st.lists(st.tuples(texts, segments), min_size=1, max_size=4), scores, scores, scores)
-def test_a_pool_chooses_as_the_decoder_does(recordings, lm, word, reader):
+def test_a_pool_chooses_as_the_decoder_does(recordings, lm, word, rescorer):
     references, decoded = [r for r, _ in recordings], [s for _, s in recordings]
-    weights = Weights(lm, word, reader)
+    weights = Weights(lm, word, rescorer)
     pool = HypothesisPool(references, BeamConfig(), decoded)
     assert pool.errors(weights).tolist() == plain_errors(references, decoded, weights)
 
@@ -145,7 +146,7 @@ def test_random_search_finds_the_weights_of_a_mixture():
     best = random_search(errors, start, 400)
     assert errors(best) < 0.2 * errors(start)
     assert best.lm == pytest.approx(2.0, abs=0.2)
-    assert best.reader == 0
+    assert best.rescorer == 0
     assert random_search(errors, start, 400) == best
 
 

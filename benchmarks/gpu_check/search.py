@@ -137,10 +137,10 @@ def compare(ours: GpuSearch, cpu: Search, log_probs: NDArray[np.float32]) -> dic
     ours.advance(moved, state, torch.tensor(lengths, device=ours.device))
     errors, same = [], 0
     for stream, length in enumerate(lengths):
-        (found,) = cpu.readings(ours.host_state(state, stream), 1)
+        (found,) = cpu.best_paths(ours.host_state(state, stream), 1)
         alone = cpu.advance(log_probs[stream, :length], cpu.initial_state())
-        (wanted,) = cpu.readings(alone, 1)
-        same += [hit.word for hit in found.hits] == [hit.word for hit in wanted.hits]
+        (wanted,) = cpu.best_paths(alone, 1)
+        same += [span.word for span in found.spans] == [span.word for span in wanted.spans]
         errors.append(abs(found.score - wanted.score) / abs(wanted.score))
     return {
         "streams": streams,

@@ -26,8 +26,8 @@ def compile_search(
     import torch
 
     from ..acoustic.model import load_bundle
-    from ..decoding.beam import has_beam
     from ..decoding.graph import load_graph
+    from ..decoding.loading import has_beam
     from ..decoding.search import compile_for
     from ..pretrained import PRETRAINED
 

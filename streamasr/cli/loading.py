@@ -44,7 +44,7 @@ def recognizer_options(
     if backend is Backend.triton:
         check_gpu(backend.value)
     if decoder is Decoder.beam or hotwords or nbest > 1:
-        from ..decoding.beam import check_beam
+        from ..decoding.loading import check_beam
 
         check_beam(model or PRETRAINED)
     return RecognizerOptions(

@@ -54,7 +54,7 @@ def transcribe(
     model: ModelOption = None,
     hotwords: HotwordsOption = None,
     nbest: Annotated[
-        int, typer.Option("--nbest", min=1, metavar="N", help="Show the N best readings.")
+        int, typer.Option("--nbest", min=1, metavar="N", help="Show the N best hypotheses.")
     ] = 1,
     track: TrackOption = None,
     raw: Annotated[

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["tune"]
 
 _SHOWN = ("lm_weight", "word_score")
-_SHOWN_OF_READER = ("reading_weight", "reading_lm_weight", "reading_word_score")
+_SHOWN_OF_RESCORER = ("rescoring_weight", "rescoring_lm_weight", "rescoring_word_score")
 
 
 def tune(
@@ -32,8 +32,8 @@ def tune(
     trials: Annotated[
         int, typer.Option("--trials", min=1, help="Weights to try on what they found.")
     ] = 3000,
-    readings: Annotated[
-        int, typer.Option("--readings", min=2, help="Hypotheses to keep of each segment.")
+    hypotheses: Annotated[
+        int, typer.Option("--hypotheses", min=2, help="Hypotheses to keep of each segment.")
     ] = 60,
     every: Annotated[
         int, typer.Option("--every", min=1, metavar="N", help="Take each N-th recording only.")
@@ -62,7 +62,7 @@ def tune(
                 utterances,
                 searches=searches,
                 trials=trials,
-                readings=readings,
+                hypotheses=hypotheses,
                 seed=seed,
                 report=report,
             )
@@ -80,7 +80,7 @@ def tune(
 
 
 def _line(trial: Trial) -> str:
-    names = _SHOWN + (_SHOWN_OF_READER if trial.config.reading_weight else ())
+    names = _SHOWN + (_SHOWN_OF_RESCORER if trial.config.rescoring_weight else ())
     values = {name: getattr(trial.config, name) for name in names}
     settings = "  ".join(f"{name} {v:g}" for name, v in values.items() if v is not None)
     counts = trial.counts

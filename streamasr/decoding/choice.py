@@ -11,8 +11,9 @@ from ..errors import ModelError
 from ..hotwords import Hotword
 from ..options import DecoderName
 from .base import Decoder
-from .beam import BeamMissing, SecondPass, has_beam, load_beam
+from .beam import SecondPass
 from .greedy import GreedyDecoder
+from .loading import BeamMissing, has_beam, load_beam
 
 __all__ = ["Chosen", "choose_decoder"]
 
@@ -59,11 +60,11 @@ def choose_decoder(
         return Chosen("beam", reason, decoder, bundle.spelling_part)
 
     if name == "beam" or (name == "auto" and (hotwords or nbest > 1)):
-        return beam("asked for")
+        return beam("as requested")
     if name == "greedy":
         if hotwords or nbest > 1:
             raise ModelError("hotwords and nbest need the beam search: --decoder beam")
-        return greedy("asked for")
+        return greedy("as requested")
     if name != "auto":
         raise ModelError(f"unknown decoder {name!r}: choose auto, greedy or beam")
     if not has_beam(bundle.folder):

@@ -106,7 +106,7 @@ def lm_score(state, word, lm):
 
 @_compiled
 def _cached_lm_score(state, word, lm, cache):
-    """Do as ``lm_score``, remembering answers: few words are asked for again and again."""
+    """Do as ``lm_score``, with a cache: few words are looked up again and again."""
     keys, scores, states = cache
     key = (np.int64(state) << 20) | np.int64(word)
     place = _slot(key, CACHE_SHIFT)
@@ -304,9 +304,9 @@ def _expand_children(
         unit = units[left, token]
         if unit == said_unit and not from_root:
             continue
-        heard = room + log_probs[unit]
+        extended = room + log_probs[unit]
         child = nodes[at, FIRST_CHILD] + _popcount(mask & ((np.int64(1) << token) - 1))
-        score = heard + weight * floats[child, LOOK_AHEAD]
+        score = extended + weight * floats[child, LOOK_AHEAD]
         if score >= cut and masks[child, MASK64] != 0:
             code = np.int32(2 * (child + first_node))
             if contextual and from_root:
@@ -318,7 +318,7 @@ def _expand_children(
                 cut = max(cut, best - threshold)
         begin = nodes[child, FIRST_WORD]
         for k in range(begin, begin + nodes[child, WORDS]):
-            if heard + weight * word_floats[k, BEST] + word_score < cut:
+            if extended + weight * word_floats[k, BEST] + word_score < cut:
                 break
             word = words[k, WORD]
             if use_bias and first_node == 0 and (skipped[word >> 3] >> (word & 7)) & 1:
@@ -330,14 +330,14 @@ def _expand_children(
                 if first_node > 0:
                     value = max(value, floor)
                 bonus, next_bias = bias_step(bias_state, word, bias)
-            score = heard + weight * (value + bonus) + word_score
+            score = extended + weight * (value + bonus) + word_score
             if score < cut:
                 continue
             code = np.int32(-2 * unit)
             history_key = (parent_history << 21) | np.int64(word)
             known, _ = _find_history(history_key, h_keys, h_values, h_shift)
             if known >= 0:
-                # The low half of a key holds a history: codes are told apart by the high half.
+                # The low half of a key holds a history: codes are distinguished by the high half.
                 key = (np.int64(code) << 32) | np.int64(known)
                 m, merged = _offer(m, key, code, known, -1, score, i, 0, np.float32(0), 0, work)
             else:

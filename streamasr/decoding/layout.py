@@ -19,7 +19,7 @@ from enum import IntEnum
 __all__ = ["FRESH", "LEFT_SHIFT", "NODE_MASK", "NO_TRACE", "History", "Hypothesis", "Trace"]
 
 FRESH = -1
-"""Code of a hypothesis that has heard nothing."""
+"""Code of a hypothesis before the first timestep."""
 LEFT_SHIFT = 24
 NODE_MASK = (1 << LEFT_SHIFT) - 1
 NO_TRACE = -1

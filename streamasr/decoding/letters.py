@@ -34,9 +34,9 @@ def pronounce(word: str, rules: Mapping[str, tuple[str, ...]]) -> tuple[str, ...
         for left, right in _WIDEST_FIRST:
             # As ``context`` does; a call for each takes half of the time of a list of hotwords.
             around = padded[place - left : place] + letter + padded[place + 1 : place + 1 + right]
-            answer = rules.get(around)
-            if answer is not None:
-                phones += answer
+            found = rules.get(around)
+            if found is not None:
+                phones += found
                 break
     return tuple(phones)
 

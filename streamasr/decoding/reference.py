@@ -29,10 +29,10 @@ class Spelling:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a hypothesis stands.
+    """The state of a hypothesis.
 
-    ``prefix`` is what was heard of a word, empty between words; ``sounds`` is the unit that lasts,
-    0 behind a blank; ``left`` is the token before ``prefix``, 0 where it does not matter.
+    ``prefix`` holds the units of a word so far, empty between words; ``sounds`` is the unit that
+    lasts, 0 behind a blank; ``left`` is the token before ``prefix``, 0 where it does not matter.
     """
 
     prefix: tuple[int, ...] = ()
@@ -120,16 +120,16 @@ def search(
                 if unit == place.sounds and place.prefix:
                     continue
                 prefix = (*place.prefix, token)
-                heard = path.score - path.ahead + frame[unit]
+                extended = path.score - path.ahead + frame[unit]
                 if prefix in children:
                     ahead = lm_weight * below[prefix]
                     left = last if contextual and not place.prefix else 0
                     into = _Place(prefix, unit, left)
-                    offer(into, words, _Path(heard + ahead, ahead, path.lm_state))
+                    offer(into, words, _Path(extended + ahead, ahead, path.lm_state))
                 for word in ends.get(prefix, ()):
                     value, state = lm_score(path.lm_state, word)
                     after = _Place((), unit, token if contextual else 0)
-                    score = heard + lm_weight * value + word_score
+                    score = extended + lm_weight * value + word_score
                     offer(after, (*words, word), _Path(score, 0.0, state))
         best = max(path.score for path in found.values())
         kept = sorted(found.items(), key=lambda item: -item[1].score)[:beam]

@@ -18,7 +18,7 @@ from .bias import NO_AUTOMATON, Bias
 from .graph import SearchGraph
 from .layout import FRESH, NO_TRACE, History, Hypothesis, Trace
 
-__all__ = ["Hit", "Reading", "Search", "SearchState", "compile_for"]
+__all__ = ["BestPath", "Search", "SearchState", "WordSpan", "compile_for"]
 
 _CANDIDATES = 1 << 15
 _LOWEST = np.float32(-1e4)  # in place of minus infinity and NaN, which do not add up
@@ -26,7 +26,7 @@ Rows = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Hit:
+class WordSpan:
     """A word on a hypothesis' path: its timesteps, and its units' mean posterior in them."""
 
     word: int
@@ -36,23 +36,23 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A way to read a segment.
+class BestPath:
+    """A hypothesis for a segment: its words and its score.
 
     ``score`` is natural, ``lm_score`` the n-gram model's share of it as a power of ten, unweighted.
     """
 
     score: float
     lm_score: float
-    hits: tuple[Hit, ...]
+    spans: tuple[WordSpan, ...]
 
 
 @dataclass(frozen=True)
 class SearchState:
-    """Where a search stands: arrays of 32-bit rows, see ``layout``. Nothing changes them.
+    """The state of a search: arrays of 32-bit rows, see ``layout``. Nothing changes them.
 
     ``hypotheses (n, 8)``, best first; ``histories (H, 5)``; ``traces (K, 5)``; ``steps``, the
-    timesteps heard; ``offset``, the log-probability that scores are relative to.
+    timesteps so far; ``offset``, the log-probability that scores are relative to.
     """
 
     hypotheses: Rows
@@ -106,7 +106,7 @@ class Search:
         self._local = threading.local()
 
     def initial_state(self) -> SearchState:
-        """Return the state of a search that has heard nothing."""
+        """Return the state before the first timestep."""
         hypotheses = np.zeros((1, len(Hypothesis)), np.int32)
         hypotheses[0, Hypothesis.CODE], hypotheses[0, Hypothesis.TRACE] = FRESH, NO_TRACE
         histories = np.zeros((1, len(History)), np.int32)
@@ -117,7 +117,7 @@ class Search:
     def advance(
         self, log_probs: NDArray[np.float32], state: SearchState, bias: Bias | None = None
     ) -> SearchState:
-        """Hear ``log_probs (T, U)``; any split of them into calls gives the same bits."""
+        """Search ``log_probs (T, U)``; any split of them into calls gives the same bits."""
         from . import kernel
 
         log_probs = np.fmax(np.ascontiguousarray(log_probs, np.float32), _LOWEST)
@@ -178,8 +178,8 @@ class Search:
             found = self._local.scratch = _new_scratch(limit + most, self._beam, len(self._units))
         return found, limit
 
-    def readings(self, state: SearchState, most: int, bias: Bias | None = None) -> list[Reading]:
-        """Return the ``most`` best readings of all that was heard, if it ends here, best first.
+    def best_paths(self, state: SearchState, most: int, bias: Bias | None = None) -> list[BestPath]:
+        """Return the ``most`` best hypotheses, the best first, if the segment ends here.
 
         Words that have not ended count for nothing, unless no hypothesis has ended its last.
         """
@@ -207,46 +207,46 @@ class Search:
         order = sorted(scores, key=lambda history: -scores[history])[:most]
         lm_scores = state.histories.view(np.float32)[:, History.LM_SCORE]
         return [
-            Reading(
+            BestPath(
                 scores[history] + state.offset,
                 ends[history] + sum(float(lm_scores[k]) for k in _ancestors(state, history)),
-                self._hits(state, best[history], ended=_has_ended(state, best[history])),
+                self._spans(state, best[history], ended=_has_ended(state, best[history])),
             )
             for history in order
         ]
 
-    def firm(self, state: SearchState) -> tuple[Hit, ...]:
+    def firm(self, state: SearchState) -> tuple[WordSpan, ...]:
         """Return the words that all hypotheses begin with: they can no longer change."""
         from . import kernel
 
         count = kernel.descendants(state.hypotheses, state.histories[:, History.PARENT])
         path = [*_ancestors(state, int(state.hypotheses[0, Hypothesis.HISTORY]))]
         shared = sum(bool(count[history] == len(state.hypotheses)) for history in path)
-        return self._hits(state, 0, ended=_has_ended(state, 0))[:shared]
+        return self._spans(state, 0, ended=_has_ended(state, 0))[:shared]
 
-    def _hits(self, state: SearchState, row: int, *, ended: bool) -> tuple[Hit, ...]:
+    def _spans(self, state: SearchState, row: int, *, ended: bool) -> tuple[WordSpan, ...]:
         """Return the words of one hypothesis; the last is its own, if it has ``ended``."""
         hypothesis = state.hypotheses[row]
         words = [
             int(state.histories[history, History.WORD])
             for history in _ancestors(state, int(hypothesis[Hypothesis.HISTORY]))
         ]
-        spans: list[tuple[int, int, int, float]] = []
+        rows: list[tuple[int, int, int, float]] = []
         if ended:
             columns = [Hypothesis.START, Hypothesis.LAST, Hypothesis.COUNT]
             start, last, count = hypothesis[columns].tolist()
             total = float(hypothesis.view(np.float32)[Hypothesis.POSTERIORS])
-            spans.append((start, last, count, total))
+            rows.append((start, last, count, total))
         trace = int(hypothesis[Hypothesis.TRACE])
         while trace != NO_TRACE:
             entry = state.traces[trace]
             start, last, count = entry[[Trace.START, Trace.LAST, Trace.COUNT]].tolist()
-            spans.append((start, last, count, float(entry.view(np.float32)[Trace.POSTERIORS])))
+            rows.append((start, last, count, float(entry.view(np.float32)[Trace.POSTERIORS])))
             trace = int(entry[Trace.PARENT])
         return tuple(
-            Hit(word, start, last, total / count)
+            WordSpan(word, start, last, total / count)
             for word, (start, last, count, total) in zip(
-                reversed(words), reversed(spans), strict=False
+                reversed(words), reversed(rows), strict=False
             )
         )
 
@@ -295,7 +295,7 @@ def _history_table(capacity: int) -> tuple[NDArray[np.int64], Rows, np.uint64]:
 
 
 def _new_scratch(candidates: int, beam: int, tokens: int) -> tuple[Any, ...]:
-    """Return work arrays of the kernel: candidates and their table, answers of the model, …"""
+    """Return work arrays of the kernel: candidates and their table, the model's cache, …"""
     from .kernel import BUCKETS, CACHE_SIZE
 
     size, shift = _power_of_two(2 * candidates)
@@ -323,5 +323,5 @@ def compile_for(graph: SearchGraph) -> None:
         graph, beam=2, threshold=1.0, tokens=1, lm_weight=1.0, word_score=0.0, silence=0
     )
     state = search.advance(np.zeros((1, len(graph.tokens)), np.float32), search.initial_state())
-    search.readings(state, 1)
+    search.best_paths(state, 1)
     search.firm(state)

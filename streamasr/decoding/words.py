@@ -26,7 +26,7 @@ class WordDecoder:
     Args:
         decoder: finds them.
         part: of the log-posteriors, what ``decoder`` reads.
-        delay_seconds: how much later than it was said the model answers; times have it subtracted.
+        delay_seconds: the model's delay, subtracted from the times of words.
     """
 
     def __init__(self, decoder: Decoder[Any], part: slice, delay_seconds: float = 0.0) -> None:
@@ -89,7 +89,7 @@ class WordDecoder:
         return self._decoder.firm(state)
 
     def alternatives(self, state: DecoderState) -> tuple[Alternative, ...]:
-        """Return the best readings of what is final, if more than one was asked for."""
+        """Return the best hypotheses for what is final, if more than one was asked for."""
         if isinstance(self._decoder, BeamDecoder) and isinstance(state, BeamState):
             return self._decoder.alternatives(state)
         return ()
@@ -105,7 +105,7 @@ class WordDecoder:
         return Transcript(said, duration, self.alternatives(state))
 
     def _placed(self, words: list[Word]) -> list[Word]:
-        """Put words where they were said: the model answers a little later."""
+        """Subtract the model's delay from the times of words."""
         if not self._delay:
             return words
         return [

@@ -61,7 +61,7 @@ class TranscriptWriter(ABC):
 
 
 class TxtWriter(TranscriptWriter):
-    """The text on one line; several readings on as many lines, each behind its score and a tab.
+    """The text on one line; several hypotheses on as many lines, each behind its score and a tab.
 
     A recording in which nothing was said gives an empty line: one line a recording, so the lines
     of several recordings on stdout stay in step with the command's arguments.
@@ -93,7 +93,7 @@ class JsonWriter(TranscriptWriter):
     - ``source``: the recording's name; bytes that are not UTF-8 become ``?``, here and in the
       name of the model
     - ``made_by``: the model, its hash, the decoder that was used and the settings, where known
-    - ``alternatives``: the best readings, if more than one was asked for, each with ``text`` and
+    - ``alternatives``: the best hypotheses, if more than one was asked for, each with ``text`` and
       ``score``
     - ``segments``: the runs of words with no pause over ``cues.MAX_GAP`` seconds, each with
 

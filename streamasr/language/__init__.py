@@ -2,16 +2,16 @@
 
 from .model import LanguageModel, LanguageModelConfig
 from .pieces import Pieces
-from .scoring import Reader, ReadState
-from .storage import load_language_model, load_reader, save_language_model
+from .scoring import Rescorer, RescorerState
+from .storage import load_language_model, load_rescorer, save_language_model
 
 __all__ = [
     "LanguageModel",
     "LanguageModelConfig",
     "Pieces",
-    "ReadState",
-    "Reader",
+    "Rescorer",
+    "RescorerState",
     "load_language_model",
-    "load_reader",
+    "load_rescorer",
     "save_language_model",
 ]

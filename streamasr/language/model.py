@@ -37,7 +37,7 @@ class LanguageModel(nn.Module):
             self.lstm.get_parameter("bias_ih_l0")[forget] = 1.0
 
     def initial_state(self, rows: int) -> LanguageState:
-        """Return the state of ``rows`` readers who have read nothing: ``(1, rows, H)`` each."""
+        """Return the state of ``rows`` texts before the first piece: ``(1, rows, H)`` each."""
         zeros = self.bias.new_zeros(1, rows, self.config.hidden_size)
         return zeros, zeros.clone()
 

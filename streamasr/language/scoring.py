@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 from .model import LanguageModel
 from .pieces import Pieces
 
-__all__ = ["ReadState", "Reader"]
+__all__ = ["Rescorer", "RescorerState"]
 
 # Rows of a matrix product. A product's bits may depend on how many rows it has, so that it always
 # has as many; up to these a CPU mostly waits for the weights.
@@ -27,7 +27,7 @@ LOGITS_ROWS = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class ReadState:
+class RescorerState:
     """What was read: ``h`` and ``c``, each ``(H,)``, and the last piece, which they lack."""
 
     h: Tensor
@@ -39,8 +39,8 @@ class _Tree:
     """All beginnings that were read after one state: nodes, each behind another by one piece.
 
     A row of each list is a node: ``hidden`` and ``cells (H,)``, ``projected (E,)`` and the
-    normaliser, of which the next piece is asked. ``children`` finds a node by the one before it
-    (-1 for the state itself) and the piece; ``answers`` has log-probabilities.
+    normaliser, from which the next piece is predicted. ``children`` finds a node by the one before
+    it (-1 for the state itself) and the piece; ``known`` has log-probabilities.
     """
 
     def __init__(self) -> None:
@@ -49,11 +49,11 @@ class _Tree:
         self.projected: list[Tensor] = []
         self.normalisers: list[float] = []
         self.children: dict[tuple[int, int], int] = {}
-        self.answers: dict[tuple[int, int], float] = {}
+        self.known: dict[tuple[int, int], float] = {}
 
 
-class Reader:
-    """A language model that reads words. Threads may share one.
+class Rescorer:
+    """Scores words by a language model. Threads may share one.
 
     ``rounded`` recurrent weights are bfloat16: there are so many that a step takes as long as
     bringing them from memory, which is then half or, where a CPU computes with them, a quarter.
@@ -63,7 +63,7 @@ class Reader:
         self._model = model.eval()
         self._pieces = pieces
         # A tree lasts as long as the state it continues, which is kept for a segment.
-        self._trees: WeakKeyDictionary[ReadState, _Tree] = WeakKeyDictionary()
+        self._trees: WeakKeyDictionary[RescorerState, _Tree] = WeakKeyDictionary()
         with torch.inference_mode():
             # What each piece adds to the gates, once it is met: a fifth less to compute.
             lstm = model.lstm
@@ -77,15 +77,15 @@ class Reader:
             self._projection = _aligned(model.projection.weight)
             self._embedding = _aligned(model.embedding.weight)
 
-    def initial_state(self) -> ReadState:
-        """Return the state of one who has read nothing."""
+    def initial_state(self) -> RescorerState:
+        """Return the state before the first word."""
         zeros = torch.zeros(self._model.config.hidden_size)
-        return ReadState(zeros, zeros)
+        return RescorerState(zeros, zeros)
 
     @torch.inference_mode()
     def score(
-        self, texts: Sequence[Sequence[str]], state: ReadState
-    ) -> tuple[list[list[float]], list[ReadState]]:
+        self, texts: Sequence[Sequence[str]], state: RescorerState
+    ) -> tuple[list[list[float]], list[RescorerState]]:
         """Score every word of ``texts``, each of which continues what ``state`` has read.
 
         The bits do not depend on what else is read, or was.
@@ -95,18 +95,18 @@ class Reader:
         """
         spelled = [[self._pieces.encode(word) for word in text] for text in texts]
         rows = [[piece for word in text for piece in word] for text in spelled]
-        # A copy of the state may be gone on from in another thread: each has a tree of its own.
+        # A copy of the state may be continued in another thread: each has a tree of its own.
         tree = self._trees.pop(state, None) or _Tree()
         paths = self._read(tree, rows, state)
-        self._answer(tree, rows, paths)
+        self._predict(tree, rows, paths)
         self._trees[state] = tree
         scores = []
         for text, row, path in zip(spelled, rows, paths, strict=True):
-            given = iter([tree.answers[asked] for asked in zip(path, row, strict=True)])
+            given = iter([tree.known[wanted] for wanted in zip(path, row, strict=True)])
             scores.append([sum(islice(given, len(word))) for word in text])
         # Copies, so that a state that is kept does not keep those of all other texts.
         states = [
-            ReadState(tree.hidden[path[-1]].clone(), tree.cells[path[-1]].clone(), row[-1])
+            RescorerState(tree.hidden[path[-1]].clone(), tree.cells[path[-1]].clone(), row[-1])
             if row
             else state
             for row, path in zip(rows, paths, strict=True)
@@ -114,7 +114,7 @@ class Reader:
         return scores, states
 
     def _read(
-        self, tree: _Tree, rows: Sequence[Sequence[int]], state: ReadState
+        self, tree: _Tree, rows: Sequence[Sequence[int]], state: RescorerState
     ) -> list[list[int]]:
         """Add what ``tree`` lacks; return for each row the nodes that expect its pieces."""
         paths: list[list[int]] = [[] for _ in rows]
@@ -137,7 +137,7 @@ class Reader:
                     path.append(tree.children[taken])
         return paths
 
-    def _step(self, tree: _Tree, edges: Sequence[tuple[int, int]], state: ReadState) -> None:
+    def _step(self, tree: _Tree, edges: Sequence[tuple[int, int]], state: RescorerState) -> None:
         """Read a piece behind each of some nodes: a step of the LSTM."""
         size, count = len(state.h), len(edges)
         h, c = torch.zeros(STEP_ROWS, size), torch.zeros(STEP_ROWS, size)
@@ -157,7 +157,7 @@ class Reader:
             tree.hidden.append(h[row])
             tree.cells.append(c[row])
 
-    def _answer(
+    def _predict(
         self, tree: _Tree, rows: Sequence[Sequence[int]], paths: Sequence[Sequence[int]]
     ) -> None:
         """Find the log-probability of each row's pieces where ``tree`` does not know it yet."""
@@ -174,20 +174,20 @@ class Reader:
             logits = linear(x, self._embedding)[: len(new), : len(self._model.bias)]
             tree.projected += projected
             tree.normalisers += (logits + self._model.bias).logsumexp(dim=1).tolist()
-        asked = {
+        wanted = {
             edge: None
             for row, path in zip(rows, paths, strict=True)
             for edge in zip(path, row, strict=True)
-            if edge not in tree.answers
+            if edge not in tree.known
         }
-        if not asked:
+        if not wanted:
             return
-        nodes, pieces = zip(*asked, strict=True)
+        nodes, pieces = zip(*wanted, strict=True)
         weights = self._model.embedding.weight[list(pieces)]
         logits = (torch.stack([tree.projected[node] for node in nodes]) * weights).sum(dim=1)
         found = (logits + self._model.bias[list(pieces)]).tolist()
-        for edge, logit in zip(asked, found, strict=True):
-            tree.answers[edge] = logit - tree.normalisers[edge[0]]
+        for edge, logit in zip(wanted, found, strict=True):
+            tree.known[edge] = logit - tree.normalisers[edge[0]]
 
     def _inputs_of(self, pieces: Tensor) -> Tensor:
         """Return what ``pieces (n,)`` add to the gates, ``(n, 4H)``.

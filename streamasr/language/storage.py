@@ -12,9 +12,9 @@ from ..acoustic.model.matrices import from_int8, to_int8
 from ..errors import ModelError
 from .model import LanguageModel, LanguageModelConfig
 from .pieces import PIECES, Pieces
-from .scoring import Reader
+from .scoring import Rescorer
 
-__all__ = ["WEIGHTS", "load_language_model", "load_reader", "save_language_model"]
+__all__ = ["WEIGHTS", "load_language_model", "load_rescorer", "save_language_model"]
 
 WEIGHTS = "language.safetensors"
 
@@ -26,8 +26,8 @@ def save_language_model(folder: Path, model: LanguageModel, pieces: Pieces) -> N
     pieces.write(folder / PIECES)
 
 
-def load_reader(folder: Path) -> Reader | None:
-    """Return a reader with the language model of a model folder, None if it has none.
+def load_rescorer(folder: Path) -> Rescorer | None:
+    """Return a rescorer with the language model of a model folder, None if it has none.
 
     Raises ModelError for one that is damaged, or does not fit its pieces.
     """
@@ -35,7 +35,7 @@ def load_reader(folder: Path) -> Reader | None:
     if known is None:
         return None
     model, pieces = known
-    return Reader(model.requires_grad_(False), pieces, rounded=_computes_in_bfloat16())
+    return Rescorer(model.requires_grad_(False), pieces, rounded=_computes_in_bfloat16())
 
 
 def load_language_model(folder: Path) -> tuple[LanguageModel, Pieces] | None:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from ..language import LanguageModel, LanguageModelConfig, Reader
+from ..language import LanguageModel, LanguageModelConfig, Rescorer
 from .language_loss import tied_cross_entropy
 from .state import backward
 
@@ -173,7 +173,7 @@ class _Run:
         torch._foreach_lerp_([*averaged.values()], [*current.values()], 1 - decay)
 
     def save(self, path: Path, pieces: int) -> None:
-        """Write a checkpoint; a reader sees the old file or the whole new one."""
+        """Write a checkpoint; a rescorer sees the old file or the whole new one."""
         partial = path.with_suffix(".partial")
         saved = {
             "config": self.model.config.model_dump(),
@@ -207,11 +207,11 @@ class _Run:
         self.seconds = saved.get("seconds", 0.0)
 
 
-def perplexity(reader: Reader, sentences: Iterable[str]) -> float:
+def perplexity(rescorer: Rescorer, sentences: Iterable[str]) -> float:
     """Return the perplexity a word of ``sentences``, each by itself, their ends not counted."""
     total, words, rest = 0.0, 0, iter(sentences)
     while texts := [sentence.split() for sentence in islice(rest, _SENTENCES)]:
-        for scores in reader.score(texts, reader.initial_state())[0]:
+        for scores in rescorer.score(texts, rescorer.initial_state())[0]:
             total += sum(scores)
             words += len(scores)
     return math.exp(-total / max(1, words))

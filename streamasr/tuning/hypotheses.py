@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..decoding import BeamConfig, BeamDecoder, BeamState
-from ..decoding.beam import Candidate, Weights, are_sure
+from ..decoding.candidates import Candidate, is_confident
 from ..decoding.search import SearchState
+from ..decoding.settings import Weights
 from ..wer import count_errors
 
 __all__ = ["HypothesisPool", "RecordingDecoder", "Segments", "merged"]
@@ -63,7 +64,7 @@ class HypothesisPool:
                 starts.append(len(rows))
                 owners.append(recording)
                 for each in candidates:
-                    rows.append((each.acoustic, each.lm, float(len(each.text)), each.reader))
+                    rows.append((each.acoustic, each.lm, float(len(each.text)), each.rescorer))
                     self._texts.append(" ".join(each.text) if _is_sure(each, config) else "")
         self._scores = np.array(rows, np.float64).reshape(-1, 4)
         self._starts = np.array(starts, np.int64)
@@ -75,7 +76,7 @@ class HypothesisPool:
         """Return the word errors of each recording, the best hypothesis of each segment taken."""
         chosen: list[list[int]] = [[] for _ in self._references]
         if len(self._starts):
-            totals = self._scores @ np.array([1.0, weights.lm, weights.word, weights.reader])
+            totals = self._scores @ np.array([1.0, weights.lm, weights.word, weights.rescorer])
             best = np.repeat(np.maximum.reduceat(totals, self._starts), self._sizes)
             places = np.flatnonzero(totals == best)
             first = places[np.searchsorted(places, self._starts)]
@@ -106,5 +107,5 @@ def merged(found: Sequence[Segments]) -> Segments:
 
 
 def _is_sure(candidate: Candidate, config: BeamConfig) -> bool:
-    confidences = [config.confidence(hit.posterior) for hit in candidate.hits]
-    return are_sure(confidences, config.least_confidence)
+    confidences = [config.confidence(span.posterior) for span in candidate.spans]
+    return is_confident(confidences, config.least_confidence)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..decoding.beam import Weights
+from ..decoding.settings import Weights
 
 __all__ = ["random_search"]
 
@@ -31,17 +31,17 @@ def random_search(
         wide = trial < _WIDE * trials
         scale = 1.0 if wide else 0.4 * (1 - trial / trials)
         center = start if wide else best[-1]
-        lm, word, reader = rng.uniform(-1, 1, 3) * scale
+        lm, word, rescorer = rng.uniform(-1, 1, 3) * scale
         tried = Weights(
             center.lm * _FACTOR**lm,
             center.word + _WORD_RANGE * word,
-            center.reader * _FACTOR**reader,
+            center.rescorer * _FACTOR**rescorer,
         )
         count = errors(tried)
         if count < least:
             least, best = count, [tried]
         elif count == least and best[0] != start:
             best.append(tried)
-    lm, word, reader = np.mean([(w.lm, w.word, w.reader) for w in best], axis=0).tolist()
-    mean = Weights(lm, word, reader)
+    lm, word, rescorer = np.mean([(w.lm, w.word, w.rescorer) for w in best], axis=0).tolist()
+    mean = Weights(lm, word, rescorer)
     return mean if errors(mean) <= least else best[0]

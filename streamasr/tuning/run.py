@@ -15,11 +15,11 @@ from torch import Tensor
 from ..acoustic import AcousticOutput
 from ..api import Recognizer
 from ..decoding import BeamConfig, BeamDecoder
-from ..decoding.beam import SETTINGS, Weights
 from ..decoding.graph import load_graph
+from ..decoding.settings import SETTINGS, Weights
 from ..errors import AudioError
 from ..failures import Failure, attempt
-from ..language import load_reader
+from ..language import load_rescorer
 from ..manifest import Utterance
 from ..transcript import Word
 from ..wer import ErrorCounts, count_errors
@@ -37,7 +37,7 @@ Heard = tuple[Tensor, Tensor | None]
 
 _SEARCH_FACTOR, _SEARCH_WORD = 1.25, 0.6
 """How far the weights of further searches lie from those of the first."""
-_FIRST_READER = 0.5
+_FIRST_RESCORER = 0.5
 """Where a recurrent language model that had no weight yet begins."""
 
 
@@ -68,7 +68,7 @@ def tune(
     *,
     searches: int = 5,
     trials: int = 3000,
-    readings: int = 60,
+    hypotheses: int = 60,
     seed: int = 0,
     report: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Tuning:
@@ -85,7 +85,7 @@ def tune(
         utterances: recordings that are kept apart for choosing.
         searches: weights of the search to collect hypotheses with.
         trials: weights to try on the hypotheses.
-        readings: hypotheses to keep of each segment and search.
+        hypotheses: how many to keep of each segment and search.
         seed: of all that is random.
         report: called with a stage's name, what is done of it and of how much.
 
@@ -97,10 +97,10 @@ def tune(
     run = _Run(folder, recognizer, report)
     run.hear(utterances)
     start = run.start
-    if run.reader is not None and not start.reading_weight:
-        start = start.model_copy(update={"reading_weight": _FIRST_READER})
+    if run.rescorer is not None and not start.rescoring_weight:
+        start = start.model_copy(update={"rescoring_weight": _FIRST_RESCORER})
     tried = _search_weights(start, searches, seed)
-    found = [run.decode(config, f"search {k + 1}", readings) for k, config in enumerate(tried)]
+    found = [run.decode(config, f"search {k + 1}", hypotheses) for k, config in enumerate(tried)]
     pool = HypothesisPool(
         run.references,
         start,
@@ -110,7 +110,7 @@ def tune(
         lambda weights: int(pool.errors(weights).sum()), start.rescoring, trials, seed=seed
     )
     config = _with_weights(start, best)
-    if run.reader is not None:
+    if run.rescorer is not None:
         errors = [
             HypothesisPool(run.references, start, segments).errors(best).sum() for segments in found
         ]
@@ -156,7 +156,7 @@ class _Run:
         self._recognizer = recognizer
         self._report = report
         self._graph = load_graph(folder)
-        self.reader = load_reader(folder)
+        self.rescorer = load_rescorer(folder)
         path = folder / SETTINGS
         self.start = (
             BeamConfig.model_validate_json(path.read_bytes()) if path.exists() else BeamConfig()
@@ -191,15 +191,15 @@ class _Run:
             bundle.config.frontend.step_seconds,
             self._graph,
             config,
-            reader=self.reader,
+            rescorer=self.rescorer,
             second=self._recognizer.acoustic.second_pass
             if bundle.model.second is not None
             else None,
         )
 
-    def decode(self, config: BeamConfig, stage: str, readings: int) -> list[Segments]:
+    def decode(self, config: BeamConfig, stage: str, hypotheses: int) -> list[Segments]:
         """Return the hypotheses of all recordings."""
-        config = config.model_copy(update={"readings": readings})
+        config = config.model_copy(update={"rescored_hypotheses": hypotheses})
         decoder = self._decoder(RecordingDecoder, config)
         found = []
         for heard in self._heard:
@@ -244,13 +244,13 @@ def _search_weights(start: BeamConfig, count: int, seed: int) -> list[BeamConfig
 def _with_weights(config: BeamConfig, weights: Weights) -> BeamConfig:
     """Return ``config`` with these weights in the choice among hypotheses."""
     lm, word = round(weights.lm, 3), round(weights.word, 3)
-    if not config.reading_weight:
+    if not config.rescoring_weight:
         return config.model_copy(update={"lm_weight": lm, "word_score": word})
     return config.model_copy(
         update={
-            "reading_weight": round(weights.reader, 3),
-            "reading_lm_weight": lm,
-            "reading_word_score": word,
+            "rescoring_weight": round(weights.rescorer, 3),
+            "rescoring_lm_weight": lm,
+            "rescoring_word_score": word,
         }
     )
 

@@ -16,7 +16,7 @@ def unloaded(run, monkeypatch, tmp_path: Path, samples_folder: Path):
         raise AssertionError("too late")
 
     monkeypatch.setattr("streamasr.api.load_bundle", refuse)
-    monkeypatch.setattr("streamasr.tuning.run.load_reader", refuse)
+    monkeypatch.setattr("streamasr.tuning.run.load_rescorer", refuse)
     monkeypatch.setattr("streamasr.audio.microphone.Microphone", refuse)
     monkeypatch.setattr("streamasr.jobs.local.LocalPool", refuse)
     monkeypatch.chdir(tmp_path)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from streamasr import DegradedWarning, Recognizer, RecognizerOptions
-from streamasr.decoding.beam import BeamMissing
+from streamasr.decoding.loading import BeamMissing
 from streamasr.jobs import local
 from streamasr.jobs.tasks import Settings
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from streamasr import ConfigError, ModelError, Recognizer
 from streamasr.decoding import BeamConfig, BeamDecoder, load_beam
-from streamasr.decoding.beam import BeamMissing
 from streamasr.decoding.graph import load_graph
+from streamasr.decoding.loading import BeamMissing
 from streamasr.tokens import Tokens
 
 from ..conftest import save_tiny, write_graph

@@ -71,12 +71,12 @@ def heard(search: GpuSearch, log_probs: torch.Tensor, lengths=None, cuts=()):
 
 
 def readings(model, search: GpuSearch, state, stream: int, most: int = 10**6):
-    return cpu_search(model).readings(search.host_state(state, stream), most)
+    return cpu_search(model).best_paths(search.host_state(state, stream), most)
 
 
 def texts(model, search: GpuSearch, state, stream: int) -> dict[tuple[int, ...], float]:
     found = readings(model, search, state, stream)
-    return {tuple(hit.word for hit in reading.hits): reading.score for reading in found}
+    return {tuple(span.word for span in reading.spans): reading.score for reading in found}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -100,9 +100,9 @@ def test_pruning_leaves_the_best_text_of_the_cpus_search(models, seed):
     state = heard(search, log_probs, lengths)
     for stream, length in enumerate(lengths):
         alone = cpu.advance(log_probs[stream, :length].numpy(), cpu.initial_state())
-        (wanted,) = cpu.readings(alone, 1)
+        (wanted,) = cpu.best_paths(alone, 1)
         (found,) = readings(model, search, state, stream, 1)
-        assert [hit.word for hit in found.hits] == [hit.word for hit in wanted.hits]
+        assert [span.word for span in found.spans] == [span.word for span in wanted.spans]
         assert found.score == pytest.approx(wanted.score, rel=2e-3)
         assert found.lm_score == pytest.approx(wanted.lm_score, rel=1e-5)
 
@@ -114,10 +114,10 @@ def test_words_have_the_times_and_posteriors_of_the_cpus_search(distinct):
     cpu = Search(distinct, **limits)
     state = heard(search, torch.from_numpy(log_probs[None]))
     host, alone = search.host_state(state, 0), cpu.advance(log_probs, cpu.initial_state())
-    (wanted,) = cpu.readings(alone, 1)
-    (found,) = cpu.readings(host, 1)
-    assert [distinct.word(hit.word) for hit in found.hits] == ["abc", "de"]
-    for one, other in zip(found.hits, wanted.hits, strict=True):
+    (wanted,) = cpu.best_paths(alone, 1)
+    (found,) = cpu.best_paths(host, 1)
+    assert [distinct.word(span.word) for span in found.spans] == ["abc", "de"]
+    for one, other in zip(found.spans, wanted.spans, strict=True):
         assert (one.word, one.first_step, one.last_step) == (
             *(other.word, other.first_step, other.last_step),
         )
@@ -183,7 +183,7 @@ def test_words_that_no_hypothesis_leads_to_are_dropped(models):
                 at = int(state.arena[0, at, Entry.PARENT])
         assert reached == set(range(sizes[-1]))
     (best,) = readings(models[1], search, state, 0, 1)
-    assert len(best.hits) > 2
+    assert len(best.spans) > 2
 
 
 def test_posteriors_that_are_no_numbers_do_not_spread(models):

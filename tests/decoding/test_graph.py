@@ -111,7 +111,7 @@ def test_damaged_files_are_refused_in_one_line_or_change_nothing(models, tmp_pat
         return
     search = Search(graph, **SETTINGS)
     log_probs = random_log_probs(0, 8, len(TOKENS))
-    search.readings(search.advance(log_probs, search.initial_state()), 5)
+    search.best_paths(search.advance(log_probs, search.initial_state()), 5)
 
 
 @given(data=st.data())
@@ -136,7 +136,7 @@ def test_wrong_arrays_behind_a_right_checksum_lead_nowhere(models, tmp_path_fact
         return
     search = Search(loaded, **SETTINGS)
     log_probs = random_log_probs(1, 8, len(TOKENS))
-    search.readings(search.advance(log_probs, search.initial_state()), 5)
+    search.best_paths(search.advance(log_probs, search.initial_state()), 5)
 
 
 def _load(folder):

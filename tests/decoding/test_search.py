@@ -33,8 +33,8 @@ def texts(search: Search, log_probs: np.ndarray, cuts=()) -> dict[tuple[int, ...
     state = search.initial_state()
     for piece in np.split(log_probs, sorted(cut for cut in cuts if cut < len(log_probs))):
         state = search.advance(piece, state)
-    found = search.readings(state, 10**6)
-    return {tuple(hit.word for hit in reading.hits): reading.score for reading in found}
+    found = search.best_paths(state, 10**6)
+    return {tuple(span.word for span in reading.spans): reading.score for reading in found}
 
 
 def expected(model, log_probs, units=PLAIN, *, contextual=False, **limits):
@@ -157,8 +157,8 @@ def test_what_all_hypotheses_share_is_firm(distinct):
     state = distinct.advance(spoken("abc", 1 - 1e-12), distinct.initial_state())
     assert len(distinct.firm(state)) == 1
     vague = distinct.advance(random_log_probs(1, 12, len(TOKENS), sharpness=0.1), state)
-    (hit,) = distinct.firm(vague)
-    assert distinct.graph.word(hit.word) == "abc"
+    (span,) = distinct.firm(vague)
+    assert distinct.graph.word(span.word) == "abc"
 
 
 @given(st.integers(0, 5), st.integers(0, 10**6))
@@ -168,18 +168,18 @@ def test_firm_words_stay(models, which, seed):
     state, firm = search.initial_state(), []
     for frame in log_probs:
         state = search.advance(frame[None], state)
-        shared = [hit.word for hit in search.firm(state)]
+        shared = [span.word for span in search.firm(state)]
         assert shared[: len(firm)] == firm
         firm = shared
-    for reading in search.readings(state, 50):
-        assert [hit.word for hit in reading.hits][: len(firm)] == firm
+    for reading in search.best_paths(state, 50):
+        assert [span.word for span in reading.spans][: len(firm)] == firm
 
 
 def test_words_have_the_timesteps_in_which_they_sound(distinct):
     log_probs = np.concatenate([spoken("abc"), spoken("de")])
-    (best, *_) = distinct.readings(distinct.advance(log_probs, distinct.initial_state()), 1)
-    assert [(h.first_step, h.last_step) for h in best.hits] == [(2, 9), (15, 19)]
-    assert [h.posterior for h in best.hits] == [pytest.approx(0.9, rel=1e-5)] * 2
+    (best, *_) = distinct.best_paths(distinct.advance(log_probs, distinct.initial_state()), 1)
+    assert [(h.first_step, h.last_step) for h in best.spans] == [(2, 9), (15, 19)]
+    assert [h.posterior for h in best.spans] == [pytest.approx(0.9, rel=1e-5)] * 2
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
@@ -189,7 +189,7 @@ def test_posteriors_that_are_no_numbers_are_unlikely(models, value):
     search = Search(models[0].graph, beam=30, threshold=9, tokens=4, **WEIGHTS)
     state = search.advance(log_probs, search.initial_state())
     assert np.isfinite(state.hypotheses.view(np.float32)[:, 2]).all()
-    assert search.readings(state, 1)
+    assert search.best_paths(state, 1)
 
 
 def test_a_table_of_units_must_give_each_unit_one_token(models):

@@ -152,7 +152,7 @@ def test_the_model_s_own_second_pass_makes_a_recording_s_finals(recognizer, samp
         decoder._step_seconds,
         decoder._graph,
         decoder._config,
-        reader=decoder._reader,
+        rescorer=decoder._rescorer,
     )
     with_it = [word.confidence for word in found.words]
     try:

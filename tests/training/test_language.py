@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from streamasr.errors import ConfigError
-from streamasr.language import LanguageModel, LanguageModelConfig, Pieces, Reader
+from streamasr.language import LanguageModel, LanguageModelConfig, Pieces, Rescorer
 from streamasr.training.language import LanguageTraining, perplexity, train
 from streamasr.training.language_growth import grown
 from streamasr.training.language_loss import tied_cross_entropy
@@ -46,16 +46,16 @@ def test_what_always_follows_is_learned(sentences, tmp_path):
         0,
     ]
     model = train(encode(sentences, pieces), sizes(pieces), SETTINGS, tmp_path / "state.pt")
-    reader = Reader(model, pieces)
+    rescorer = Rescorer(model, pieces)
     # After a word comes the next of the circle, or, a quarter of the time, the sentence's end.
     for first, second, other in (("the", "cats", "mast"), ("mast", "the", "see")):
-        ((_, right), (_, wrong)), _ = reader.score(
-            [[first, second], [first, other]], reader.initial_state()
+        ((_, right), (_, wrong)), _ = rescorer.score(
+            [[first, second], [first, other]], rescorer.initial_state()
         )
         assert math.exp(right) > 0.6
         assert math.exp(wrong) < 0.02
     # Words that come one after the other are known better than by chance, which is six.
-    assert perplexity(reader, ["the cats see one", "mast the cats"]) < 3
+    assert perplexity(rescorer, ["the cats see one", "mast the cats"]) < 3
 
 
 def test_a_run_that_is_cut_off_goes_on(sentences, tmp_path):

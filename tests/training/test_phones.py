@@ -127,11 +127,11 @@ denominator_from = 120
     assert run.returncode == 0, run.stderr
     before, after, change = run.stdout.splitlines()
     assert before.startswith("before  lm_weight")
-    assert "reading_weight" not in before
+    assert "rescoring_weight" not in before
     assert re.fullmatch(r"change  [+-]\d+\.\d\d to [+-]\d+\.\d\d points of WER .*", change)
     settings = json.loads((folder / "beam.json").read_text())
     # It counts for something only where that made fewer errors.
-    assert ("reading_weight" in after) == ("reading_weight" in settings)
+    assert ("rescoring_weight" in after) == ("rescoring_weight" in settings)
     recognizer = Recognizer.from_pretrained(folder)
     assert recognizer.decoder == "beam"
     # Whether "ab b" is one word, or a long sound two short ones, only a language model can tell.

@@ -145,7 +145,7 @@ def expand_kernel(
     token = tl.load(likely + stream * (R - 3) + transition - 3, mask=heads, other=1)
     unit = tl.where(transition == 1, said, tl.where(transition == 2, SILENCE, token))
     unit = tl.where(transition == 0, 0, unit)
-    heard = tl.load(frame + stream * V + unit, mask=alive & (unit >= 0), other=0.0)
+    log_prob = tl.load(frame + stream * V + unit, mask=alive & (unit >= 0), other=0.0)
 
     place = token.to(tl.int64)
     # From the root the token that sounds may begin the next word without a blank.
@@ -158,8 +158,8 @@ def expand_kernel(
     blank = alive & (transition == 0)
     again = alive & (transition == 1) & (said >= 0)
     silent = alive & (transition == 2) & (inside == 0) & (said != SILENCE) & (SILENCE > 0)
-    same = score + heard
-    fresh = (score - ahead) + heard
+    same = score + log_prob
+    fresh = (score - ahead) + log_prob
     value = tl.where(goes_on, fresh + weight * child_ahead, NOTHING)
     value = tl.where(blank | again | silent, same, value)
     next_code = tl.where(transition == 1, code, -2 * SILENCE)
@@ -181,7 +181,7 @@ def bucket_of(above, wanted, scale, BUCKETS: tl.constexpr):
 @triton.jit
 def count_kernel(
     transition_score,  # (B, K, R) float32, as all that ``expand_kernel`` gives
-    heard,
+    extended,
     child,
     cut,  # (B,) float32: what scores less is dropped
     nodes,
@@ -209,13 +209,13 @@ def count_kernel(
     if BUCKETS:
         bucket = bucket_of(score - least, passes, scale, BUCKETS)
         tl.atomic_add(histogram + stream * BUCKETS + bucket, 1, mask=passes)
-    heard_score = tl.load(heard + lane, mask=grows, other=NOTHING)
+    extended_score = tl.load(extended + lane, mask=grows, other=NOTHING)
     first = tl.load(nodes + node * 8 + FIRST_WORD, mask=grows, other=0)
     size = tl.load(nodes + node * 8 + WORDS, mask=grows, other=0)
     for w in range(MOST):
         wanted = grows & (w < size)
         best = tl.load(word_floats + (first + w) * 3 + BEST, mask=wanted, other=0.0)
-        bound = heard_score + weight * best + word_score
+        bound = extended_score + weight * best + word_score
         passes = wanted & (bound >= least)
         count += tl.where(passes, 1, 0)
         if BUCKETS:
@@ -232,7 +232,7 @@ def score_kernel(
     counts,  # (B, LANES) int32: candidates of each
     transition_score,  # (B, LANES) float32, as all that ``expand_kernel`` gives
     transition_code,
-    heard,
+    extended,
     child,
     cut,  # (B,) float32
     rows,  # (B, K, 8) int32
@@ -301,8 +301,8 @@ def score_kernel(
         DEPTH,
         SEARCH,
     )
-    heard_score = tl.load(heard + at, mask=is_word, other=NOTHING)
-    score = tl.where(is_word, heard_score + weight * value + word_score, score)
+    extended_score = tl.load(extended + at, mask=is_word, other=NOTHING)
+    score = tl.where(is_word, extended_score + weight * value + word_score, score)
     kept = taken & (score >= least)
     token = tl.load(nodes + node * 8 + TOKENS, mask=is_word, other=0) & 255
     code = tl.load(transition_code + at, mask=taken, other=-1)

@@ -10,7 +10,7 @@ the host, so a CUDA graph can hold it, and streams of one batch may be at differ
 4. They are sorted by it, equal ones are added up, and ``topk`` keeps the best of them.
 
 Sums are in the order of the places, never by atomics: the same posteriors give the same bits,
-however they are cut into chunks and whatever the other streams hear.
+however they are cut into chunks and whatever the other streams receive.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _COMPACT_EVERY = 8  # timesteps
 class GpuSearch:
     """The beam search of a graph for batches of streams. Immutable.
 
-    Units do not depend on the token before, and there are no hotwords yet. Words are told apart by
-    a hash of 64 bits: that two of N hypotheses of a timestep are taken for each other has a chance
-    of N² / 2^65.
+    Units do not depend on the token before, and there are no hotwords yet. Words are distinguished
+    by a hash of 64 bits: that two of N hypotheses of a timestep are taken for each other has a
+    chance of N² / 2^65.
 
     Args:
         graph: what is searched.
@@ -86,7 +86,7 @@ class GpuSearch:
         self._room = words_per_beam * beam
 
     def initial_state(self, streams: int) -> GpuState:
-        """Return ``streams`` that have heard nothing."""
+        """Return the state of ``streams`` before the first timestep."""
         most = streams * max(self._beam * self._transitions, 4 * self._candidates)
         if most >= 2**31:
             raise ValueError(f"{streams} streams are too many for this beam: search fewer at once")
@@ -94,7 +94,7 @@ class GpuSearch:
         return GpuState.initial(streams, self._beam, self._room, start, self.device)
 
     def host_state(self, state: GpuState, stream: int) -> SearchState:
-        """Copy one stream to the host: ``Search.readings`` and ``Search.partial`` take it.
+        """Copy one stream to the host: ``Search.best_paths`` and ``Search.partial`` take it.
 
         Raises SearchOverflow if there was no room for its words.
         """
@@ -151,14 +151,14 @@ class GpuSearch:
         lanes, most = beam * transitions, self._candidates
         likely = (frame[:, 1:].topk(self._tokens, 1).indices + 1).to(torch.int32).contiguous()
         score = torch.empty(streams, lanes, device=device)
-        heard = torch.empty_like(score)
+        extended = torch.empty_like(score)
         code = torch.empty(streams, lanes, dtype=torch.int32, device=device)
         child, count = torch.empty_like(code), torch.empty_like(code)
         grid, block = _grid(streams * lanes, device)
         expand_kernel[grid](
             *(state.rows, state.scores, frame, likely),
             *(tables.nodes, tables.node_floats, tables.node_masks),
-            *(score, code, heard, child, weight, streams * lanes),
+            *(score, code, extended, child, weight, streams * lanes),
             K=beam,
             V=frame.shape[1],
             R=transitions,
@@ -166,7 +166,7 @@ class GpuSearch:
             BLOCK=block,
         )
         cut = (score.amax(1) - self._threshold).contiguous()
-        bounds = (score, heard, child, cut, tables.nodes, tables.word_floats)
+        bounds = (score, extended, child, cut, tables.nodes, tables.word_floats)
         histogram = torch.zeros(streams, _BUCKETS, dtype=torch.int32, device=device)
         sizes = (weight, word_score, _BUCKETS / self._threshold, streams * lanes)
         shared = {"LANES": lanes, "MOST": tables.most_words, "BLOCK": block}
@@ -186,7 +186,7 @@ class GpuSearch:
         rest = torch.empty(4, streams, most, dtype=torch.int32, device=device)
         grid, block = _grid(streams * most, device)
         score_kernel[grid](
-            *(lane, ends, count, score, code, heard, child, cut, state.rows, state.hashes),
+            *(lane, ends, count, score, code, extended, child, cut, state.rows, state.hashes),
             *(tables.nodes, tables.words, *tables.lm, tables.first_arc_state),
             *(key, scores, rest, hashes, weight, word_score, streams * most),
             K=beam,

@@ -1,8 +1,8 @@
 """Hypotheses of many streams on the device, and one stream's as a ``SearchState`` on the host.
 
 Words are kept in an arena of each stream: an entry is a word that another has followed, with its
-times, and the entry before it. Equal words may have several entries; hypotheses are told apart by
-a hash of their words. Entries that no hypothesis leads to are dropped now and then.
+times, and the entry before it. Equal words may have several entries; hypotheses are distinguished
+by a hash of their words. Entries that no hypothesis leads to are dropped now and then.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class GpuState:
 
     ``rows (B, K, 8)`` int32, ``scores (B, K)`` float32, relative to ``offsets (B,)`` float64, and
     ``hashes (B, K)`` int64; best first. ``arena (B, A + 1, 6)`` int32, of which the first ``sizes
-    (B,)`` int64 are used; the last takes what has no room. ``steps (B,)`` int32: timesteps heard.
+    (B,)`` int64 are used; the last takes what has no room. ``steps (B,)`` int32: timesteps so far.
 
     ``dropped (B,)`` int64 counts candidates within the threshold for which there was no room
     before they were merged though the beam had some, and ``lost (B,)`` words: such a stream's
@@ -80,7 +80,7 @@ class GpuState:
     def initial(
         cls, streams: int, beam: int, room: int, lm_state: int, device: torch.device
     ) -> GpuState:
-        """Return streams that have heard nothing; ``lm_state`` is the beginning's."""
+        """Return the state before the first timestep; ``lm_state`` is the beginning's."""
         rows = torch.zeros(streams, beam, len(Row), dtype=torch.int32, device=device)
         rows[..., Row.CODE], rows[..., Row.LM_STATE] = FRESH, lm_state
         rows[..., Row.TRACE], rows[..., Row.WORD] = NO_TRACE, -1

@@ -1,4 +1,4 @@
-"""A recurrent language model chooses among a segment's readings."""
+"""A recurrent language model chooses among a segment's hypotheses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from streamasr.language import (
     LanguageModel,
     LanguageModelConfig,
     Pieces,
-    Reader,
+    Rescorer,
     save_language_model,
 )
 from streamasr.tokens import Tokens
@@ -29,13 +29,13 @@ from .test_beam import ARPA, PHONES, STEP, decode, phone_folder, spoken
 
 __all__ = ["phone_folder"]
 
-CONFIG = BeamConfig(reading_weight=1.0)
+CONFIG = BeamConfig(rescoring_weight=1.0)
 PAUSE = " _" * 10
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a reader knows: all words so far."""
+    """What a rescorer knows: all words so far."""
 
     words: tuple[str, ...] = ()
 
@@ -58,7 +58,7 @@ class Fond:
 
 @pytest.fixture
 def decoder(phone_folder) -> BeamDecoder:
-    return BeamDecoder(PHONES, STEP, load_graph(phone_folder), CONFIG, reader=Fond())
+    return BeamDecoder(PHONES, STEP, load_graph(phone_folder), CONFIG, rescorer=Fond())
 
 
 def said(decoder, phones: str) -> str:
@@ -72,20 +72,20 @@ def test_the_reader_chooses_and_remembers_the_segments_before(decoder, phone_fol
     assert said(decoder, f"k ae t s{PAUSE} ay s iy") == "cats i see"
     words, state = decoder(spoken(f"k ae t s{PAUSE} _ _"), decoder.initial_state())
     assert [word.text for word in words] == ["cats"]
-    assert state.read == Known(("cats",))
-    assert decoder.finish(copy.deepcopy(state))[1].read == Known(("cats",))
+    assert state.rescorer == Known(("cats",))
+    assert decoder.finish(copy.deepcopy(state))[1].rescorer == Known(("cats",))
 
 
 def test_a_reader_without_weight_is_not_asked(phone_folder):
     graph = load_graph(phone_folder)
-    decoder = BeamDecoder(PHONES, STEP, graph, BeamConfig(), reader=Fond())
+    decoder = BeamDecoder(PHONES, STEP, graph, BeamConfig(), rescorer=Fond())
     assert said(decoder, "ay s iy") == "i see"
-    assert decoder.initial_state().read is None
+    assert decoder.initial_state().rescorer is None
 
 
 def test_readings_come_in_the_readers_order(phone_folder):
     graph = load_graph(phone_folder)
-    decoder = BeamDecoder(PHONES, STEP, graph, CONFIG, nbest=3, reader=Fond())
+    decoder = BeamDecoder(PHONES, STEP, graph, CONFIG, nbest=3, rescorer=Fond())
     _, state = decoder(spoken("ay s iy"), decoder.initial_state())
     _, state = decoder.finish(state)
     found = decoder.alternatives(state)
@@ -96,29 +96,29 @@ def test_readings_come_in_the_readers_order(phone_folder):
 
 def test_only_the_best_readings_are_read(phone_folder):
     graph = load_graph(phone_folder)
-    one = CONFIG.model_copy(update={"readings": 1})
-    decoder = BeamDecoder(PHONES, STEP, graph, one, reader=Fond())
+    one = CONFIG.model_copy(update={"rescored_hypotheses": 1})
+    decoder = BeamDecoder(PHONES, STEP, graph, one, rescorer=Fond())
     assert said(decoder, "ay s iy") == "i see"
 
 
 def test_the_search_weights_can_be_others_where_the_reader_counts(phone_folder):
-    """The n-gram model knows "i see", by 1.7 powers of ten, the reader "i sea", by 8 nats."""
+    """The n-gram model knows "i see", by 1.7 powers of ten, the rescorer "i sea", by 8 nats."""
     graph = load_graph(phone_folder)
 
     def best(**settings):
-        config = BeamConfig(lm_weight=2.0, word_score=0.5, reading_weight=0.1, **settings)
-        decoder = BeamDecoder(PHONES, STEP, graph, config, nbest=9, reader=Fond())
+        config = BeamConfig(lm_weight=2.0, word_score=0.5, rescoring_weight=0.1, **settings)
+        decoder = BeamDecoder(PHONES, STEP, graph, config, nbest=9, rescorer=Fond())
         _, state = decoder(spoken("ay s iy"), decoder.initial_state())
         return decoder.alternatives(decoder.finish(state)[1])
 
-    plain, light, many = best(), best(reading_lm_weight=0.1), best(reading_word_score=1.5)
+    plain, light, many = best(), best(rescoring_lm_weight=0.1), best(rescoring_word_score=1.5)
     assert plain[0].text == many[0].text == "i see"
     assert light[0].text == "i sea"
     assert many[0].score - plain[0].score == pytest.approx(2 * (1.5 - 0.5), abs=1e-4)
 
 
 def test_a_hotword_is_at_least_a_rare_word(phone_folder):
-    """The reader thinks a billionth of it, which must not undo the hotword's bonus."""
+    """The rescorer thinks a billionth of it, which must not undo the hotword's bonus."""
 
     class Strict(Fond):
         def score(self, texts, state):
@@ -128,10 +128,10 @@ def test_a_hotword_is_at_least_a_rare_word(phone_folder):
     graph = load_graph(phone_folder)
     hotwords = [Hotword("see", weight=8.0)]
     config = CONFIG.model_copy(update={"lm_weight": 2.0})
-    decoder = BeamDecoder(PHONES, STEP, graph, config, hotwords=hotwords, reader=Strict())
+    decoder = BeamDecoder(PHONES, STEP, graph, config, hotwords=hotwords, rescorer=Strict())
     assert -RARE * math.log(10) < 60
     assert said(decoder, "dh ah s iy") == "the see"
-    plain = BeamDecoder(PHONES, STEP, graph, config, reader=Strict())
+    plain = BeamDecoder(PHONES, STEP, graph, config, rescorer=Strict())
     assert said(plain, "dh ah s iy") == "the sea"
 
 
@@ -160,7 +160,7 @@ def read_folder(tmp_path_factory):
 )
 def test_any_chunking_gives_the_same_words(read_folder, phones, cuts, held):
     decoder = load_beam(read_folder, PHONES, STEP)
-    assert isinstance(decoder._reader, Reader)
+    assert isinstance(decoder._rescorer, Rescorer)
     log_probs = spoken(" ".join(phones), held=held)
     noise = torch.rand(log_probs.shape, generator=torch.Generator().manual_seed(len(log_probs)))
     log_probs = (log_probs + 2 * noise).log_softmax(-1)
@@ -169,6 +169,6 @@ def test_any_chunking_gives_the_same_words(read_folder, phones, cuts, held):
 
 def test_a_model_that_is_asked_for_must_be_there(phone_folder, tmp_path):
     (tmp_path / GRAPH).write_bytes((phone_folder / GRAPH).read_bytes())
-    (tmp_path / "beam.json").write_text('{"reading_weight": 0.5}')
+    (tmp_path / "beam.json").write_text('{"rescoring_weight": 0.5}')
     with pytest.raises(ModelError, match=r"language\.safetensors: missing, but beam\.json has"):
         load_beam(tmp_path, Tokens.phones(), STEP)

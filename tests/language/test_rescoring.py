@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr import ModelError
-from streamasr.language import Pieces, Reader, load_reader, save_language_model, scoring
+from streamasr.language import Pieces, Rescorer, load_rescorer, save_language_model, scoring
 
 words = st.sampled_from(["the", "see", "sea", "cats", "cat's", "a", "tea", "theta"])
 texts = st.lists(st.lists(words, max_size=5), min_size=1, max_size=8)
 
 
-def read(reader, words, state):
+def read(rescorer, words, state):
     """Return the state after ``words``."""
-    _, (after,) = reader.score([words], state)
+    _, (after,) = rescorer.score([words], state)
     return after
 
 
@@ -40,16 +40,16 @@ def plain_score(model, pieces, before, text) -> float:
 
 @given(before=st.lists(words, max_size=4), texts=texts)
 def test_scores_are_those_of_a_plain_pass(model, pieces, before, texts):
-    reader = Reader(model, pieces)
-    state = read(reader, before, reader.initial_state())
-    for text, scores in zip(texts, reader.score(texts, state)[0], strict=True):
+    rescorer = Rescorer(model, pieces)
+    state = read(rescorer, before, rescorer.initial_state())
+    for text, scores in zip(texts, rescorer.score(texts, state)[0], strict=True):
         assert len(scores) == len(text)
         assert sum(scores) == pytest.approx(plain_score(model, pieces, before, text), rel=1e-5)
 
 
 @given(first=texts, second=texts)
 def test_scores_do_not_depend_on_what_others_read_before(model, pieces, first, second):
-    used, fresh = Reader(model, pieces), Reader(model, pieces)
+    used, fresh = Rescorer(model, pieces), Rescorer(model, pieces)
     used.score(first, used.initial_state())
     state = fresh.initial_state()
     assert used.score(second, state)[0] == fresh.score(second, state)[0]
@@ -58,11 +58,11 @@ def test_scores_do_not_depend_on_what_others_read_before(model, pieces, first, s
 @given(parts=st.lists(texts, min_size=2, max_size=4), rounded=st.booleans())
 def test_what_was_read_before_of_one_state_changes_no_bit(model, pieces, parts, rounded):
     """Partials, then the end: what was read is not read again, and is as if it never had been."""
-    reader = Reader(model, pieces, rounded=rounded)
-    state = reader.initial_state()
+    rescorer = Rescorer(model, pieces, rounded=rounded)
+    state = rescorer.initial_state()
     for texts in parts:
-        scores, after = reader.score(texts, state)
-        fresh, alone = reader.score(texts, reader.initial_state())
+        scores, after = rescorer.score(texts, state)
+        fresh, alone = rescorer.score(texts, rescorer.initial_state())
         assert scores == fresh
         for found, expected in zip(after, alone, strict=True):
             assert torch.equal(found.h, expected.h)
@@ -71,29 +71,29 @@ def test_what_was_read_before_of_one_state_changes_no_bit(model, pieces, parts, 
 
 
 def test_nothing_is_kept_of_a_state_that_is_gone(model, pieces):
-    reader = Reader(model, pieces)
-    state = reader.initial_state()
-    reader.score([["the", "sea"]], state)
-    reader.score([["the", "cats"]], state)
-    assert len(reader._trees) == 1
+    rescorer = Rescorer(model, pieces)
+    state = rescorer.initial_state()
+    rescorer.score([["the", "sea"]], state)
+    rescorer.score([["the", "cats"]], state)
+    assert len(rescorer._trees) == 1
     del state
-    assert not len(reader._trees)
+    assert not len(rescorer._trees)
 
 
 def test_what_is_known_is_not_computed_again(model, pieces, monkeypatch):
-    reader = Reader(model, pieces)
-    state = reader.initial_state()
-    first, _ = reader.score([["the", "sea"], ["the", "cats"]], state)
+    rescorer = Rescorer(model, pieces)
+    state = rescorer.initial_state()
+    first, _ = rescorer.score([["the", "sea"], ["the", "cats"]], state)
     monkeypatch.setattr(scoring, "linear", None)
-    again, _ = reader.score([["the", "cats"], ["the"]], state)
+    again, _ = rescorer.score([["the", "cats"], ["the"]], state)
     assert again == [first[1], first[1][:1]]
 
 
 @given(before=st.lists(words, max_size=4), after=st.lists(words, min_size=1, max_size=4))
 def test_reading_in_parts_is_reading_the_whole(model, pieces, before, after):
-    reader = Reader(model, pieces)
-    ((whole,), _) = reader.score([[*before, *after]], reader.initial_state())
-    ((rest,), _) = reader.score([after], read(reader, before, reader.initial_state()))
+    rescorer = Rescorer(model, pieces)
+    ((whole,), _) = rescorer.score([[*before, *after]], rescorer.initial_state())
+    ((rest,), _) = rescorer.score([after], read(rescorer, before, rescorer.initial_state()))
     assert rest == pytest.approx(whole[len(before) :], rel=1e-4)
 
 
@@ -108,17 +108,19 @@ def test_pieces_spell_the_word(pieces, word):
 
 def test_a_stored_model_is_the_same_within_the_rounding_of_int8(model, pieces, tmp_path):
     save_language_model(tmp_path, model, pieces)
-    reader = load_reader(tmp_path)
-    assert reader is not None
+    rescorer = load_rescorer(tmp_path)
+    assert rescorer is not None
     text = [["the", "cats", "see"], ["the", "tea"]]
-    exact, _ = Reader(model, pieces).score(text, reader.initial_state())
-    for found, expected in zip(reader.score(text, reader.initial_state())[0], exact, strict=True):
+    exact, _ = Rescorer(model, pieces).score(text, rescorer.initial_state())
+    for found, expected in zip(
+        rescorer.score(text, rescorer.initial_state())[0], exact, strict=True
+    ):
         assert found == pytest.approx(expected, abs=0.15)
 
 
 @given(before=st.lists(words, max_size=4), texts=texts)
 def test_rounded_weights_change_scores_by_little(model, pieces, before, texts):
-    exact, rounded = Reader(model, pieces), Reader(model, pieces, rounded=True)
+    exact, rounded = Rescorer(model, pieces), Rescorer(model, pieces, rounded=True)
     state = read(exact, before, exact.initial_state())
     for found, expected in zip(
         rounded.score(texts, state)[0], exact.score(texts, state)[0], strict=True
@@ -127,7 +129,7 @@ def test_rounded_weights_change_scores_by_little(model, pieces, before, texts):
 
 
 def test_a_folder_without_one_has_none(tmp_path):
-    assert load_reader(tmp_path) is None
+    assert load_rescorer(tmp_path) is None
 
 
 def test_what_is_damaged_is_one_line(model, pieces, tmp_path):
@@ -136,21 +138,21 @@ def test_what_is_damaged_is_one_line(model, pieces, tmp_path):
     with pytest.raises(
         ModelError, match=r"pieces\.txt: 2 pieces, but language\.safetensors has 13"
     ):
-        load_reader(tmp_path)
+        load_rescorer(tmp_path)
     (tmp_path / "pieces.txt").write_text("the\n")
     with pytest.raises(ModelError, match=r"pieces\.txt: the first piece must be </s>"):
-        load_reader(tmp_path)
+        load_rescorer(tmp_path)
     (tmp_path / "pieces.txt").unlink()
     with pytest.raises(ModelError, match=r"pieces\.txt: cannot be read \(No such file"):
-        load_reader(tmp_path)
+        load_rescorer(tmp_path)
     save_language_model(tmp_path, model, pieces)
     data = (tmp_path / "language.safetensors").read_bytes()
     (tmp_path / "language.safetensors").write_bytes(data[:200])
     with pytest.raises(ModelError, match=r"language\.safetensors: not a safetensors file"):
-        load_reader(tmp_path)
+        load_rescorer(tmp_path)
     safetensors.torch.save_file({"bias": torch.zeros(13)}, tmp_path / "language.safetensors")
     with pytest.raises(ModelError, match=r"language\.safetensors: not the tensors of a language"):
-        load_reader(tmp_path)
+        load_rescorer(tmp_path)
 
 
 def test_pieces_begin_with_the_boundary():
