@@ -14,6 +14,7 @@ import typer
 from .. import __version__
 from ..errors import MissingError, StreamasrError
 from . import console
+from .adapt import adapt
 from .compile import compile_search
 from .evaluate import evaluate
 from .export import export
@@ -41,6 +42,7 @@ app.command()(serve)
 app.command()(evaluate)
 app.command()(profile)
 app.command()(train)
+app.command()(adapt)
 app.command()(tune)
 app.command()(prepare_librispeech)
 app.command("compile")(compile_search)

@@ -1,0 +1,132 @@
+"""What adaptation learns from: recordings with their tokens, those that do not fit left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..acoustic.frontend import Frontend
+from ..acoustic.model import Bundle
+from ..decoding.beam import has_beam
+from ..errors import ConfigError
+from ..manifest import normalise
+from .collection import Recording, Rejected
+from .config import AdaptationConfig
+from .examples import Batches, Example
+from .loop import answers
+from .objective import Objective, lexicon_trigrams
+from .parameters import Adapter
+from .spelling import Speller, misfit
+
+__all__ = ["Learner", "Split", "split"]
+
+FEWEST = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """Recordings to train on, and those that decide when to stop."""
+
+    train: list[Recording]
+    held_out: list[Recording]
+
+
+def split(recordings: Sequence[Recording], share: float, seed: int) -> Split:
+    """Hold a ``share`` of the recordings out: of those that a person transcribed, if there are any.
+
+    Raises ConfigError for too few.
+    """
+    if len(recordings) < FEWEST:
+        raise ConfigError(
+            f"{len(recordings)} recordings can be used: adaptation needs {FEWEST} at least, and a "
+            "minute of speech to help; streamasr enroll records some"
+        )
+    labelled = [k for k, recording in enumerate(recordings) if recording.labelled]
+    # A handful would decide nothing.
+    candidates = labelled if len(labelled) >= FEWEST else [*range(len(recordings))]
+    order = np.random.default_rng(seed).permutation(candidates).tolist()
+    chosen = {*order[: max(1, round(share * len(candidates)))]}
+    return Split(
+        [recording for k, recording in enumerate(recordings) if k not in chosen],
+        [recording for k, recording in enumerate(recordings) if k in chosen],
+    )
+
+
+class Learner:
+    """A model to be adapted: its adapter, its objective, and recordings as it reads them.
+
+    A model without phones, or without the lexicon that knows them, learns by its characters alone.
+    """
+
+    def __init__(self, bundle: Bundle, config: AdaptationConfig, device: torch.device) -> None:
+        self.bundle = bundle
+        self.frontend = Frontend(bundle.config.frontend)
+        torch.manual_seed(config.seed)
+        n_mels = bundle.config.frontend.n_mels
+        self.adapter = Adapter(bundle.model, n_mels, config.method, config.rank).to(device)
+        self._config = config
+        self._speller: Speller | None = None
+        trigrams = None
+        if bundle.phones is not None and has_beam(bundle.folder):
+            self._speller = Speller.of_folder(bundle.folder, bundle.phones)
+            trigrams = lexicon_trigrams(self._speller.graph).to(device)
+        self.objective = Objective(trigrams, config.distillation)
+
+    def examples(
+        self, recordings: Sequence[Recording], most_misfit: float
+    ) -> tuple[list[Example], list[Recording], list[Rejected]]:
+        """Return recordings as examples, those recordings, and the ones that do not fit their text.
+
+        A text does not fit if the model heard something else that is likelier by more than
+        ``most_misfit``, in nats a token.
+        """
+        spoken = [
+            Example(r.samples, tuple(self.bundle.tokens.encode(normalise(r.text))))
+            for r in recordings
+        ]
+        heard = self._hear(spoken)
+        texts = [recording.text for recording in recordings]
+        if self._speller is None:
+            targets = [example.characters for example in spoken]
+        else:
+            targets = self._speller.likeliest(texts, heard)
+        examples, kept, rejected = [], [], []
+        for recording, example, tokens, log_probs in zip(
+            recordings, spoken, targets, heard, strict=True
+        ):
+            apart = misfit(log_probs, tokens)
+            if apart > most_misfit:
+                reason = "the transcript is not what is heard in it"
+                rejected.append(Rejected(recording.path, reason, recording.text))
+                continue
+            phones = tokens if self._speller is not None else ()
+            examples.append(Example(example.samples, example.characters, phones))
+            kept.append(recording)
+        return examples, kept, rejected
+
+    def batches(self, examples: Sequence[Example]) -> Batches:
+        """Return ``examples`` as batches."""
+        return Batches(
+            examples,
+            self.frontend,
+            self._config.augment,
+            seconds=self._config.batch_seconds,
+            seed=self._config.seed,
+            with_phones=self._speller is not None,
+        )
+
+    @torch.no_grad()
+    def _hear(self, spoken: Sequence[Example]) -> list[NDArray[np.float32]]:
+        """Return the first model's log-posteriors ``(T, P)`` of each: of its best head."""
+        found: dict[int, NDArray[np.float32]] = {}
+        original = self.adapter.original()
+        for batch in self.batches(spoken).plain():
+            heads = answers(self.adapter, original, batch).heads
+            best = (heads[-1] if self._speller is not None else heads[0]).cpu()
+            for row, place in enumerate(batch.places):
+                found[place] = best[: batch.lengths[row], row].numpy()
+        return [found[place] for place in range(len(spoken))]

@@ -1,0 +1,92 @@
+"""The model as a function of its tensors, with gradients: what adaptation trains through."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from persistent_lstm import NORM_EPSILON
+from torch import Tensor
+from torch.func import functional_call
+
+from ..acoustic.model import ModelConfig
+from ..acoustic.model.second import reads_backward, reverse_rows
+from .parameters import AdaptedTensors
+
+__all__ = ["Posteriors", "posteriors"]
+
+
+class Posteriors(NamedTuple):
+    """Log-posteriors ``(T, B, ...)`` of characters, of phones, and of the second pass' phones."""
+
+    characters: Tensor
+    phones: Tensor | None
+    second: Tensor | None
+
+    @property
+    def heads(self) -> list[Tensor]:
+        """Those that the model has."""
+        return [head for head in self if head is not None]
+
+
+def posteriors(
+    adapted: AdaptedTensors, sizes: ModelConfig, frames: Tensor, lengths: Tensor
+) -> Posteriors:
+    """Map ``frames (T, B, I)``, of which each row has ``lengths (B,)``, to what all heads answer.
+
+    The gate equations run in torch's own LSTM, the fastest with gradients, for all else see
+    ``AcousticModel`` and ``SecondStack``.
+    """
+    tensors = adapted.tensors
+    frames = adapted.features(frames)
+    r = torch.nn.functional.linear(frames, tensors["input.weight"], tensors["input.bias"])
+    convolutions = sizes.convolutions()
+    if convolutions is not None:
+        own = {
+            name.removeprefix("convolutions."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("convolutions.")
+        }
+        r = r + functional_call(convolutions, own, (frames,))
+    for layer in range(sizes.num_layers):
+        r = r + _layer(r, tensors, "lstm", layer)
+    r = _normalised(r)
+    logits = torch.nn.functional.linear(r, tensors["head.weight"], tensors["head.bias"])
+    characters = logits[..., : sizes.vocab_size].log_softmax(-1)
+    if not sizes.phone_size:
+        return Posteriors(characters, None, None)
+    phones = logits[..., sizes.vocab_size :].log_softmax(-1)
+    if not sizes.second_layers:
+        return Posteriors(characters, phones, None)
+    for layer in range(sizes.second_layers):
+        prefix = f"second.layers.{layer}"
+        if reads_backward(layer):
+            back = _layer(reverse_rows(r, lengths), tensors, prefix, 0)
+            r = r + reverse_rows(back, lengths)
+        else:
+            r = r + _layer(r, tensors, prefix, 0)
+    weight, bias = tensors["second.head.weight"], tensors["second.head.bias"]
+    logits = torch.nn.functional.linear(_normalised(r), weight, bias)
+    return Posteriors(characters, phones, logits.log_softmax(-1))
+
+
+def _normalised(r: Tensor) -> Tensor:
+    return torch.nn.functional.layer_norm(r, r.shape[-1:], eps=NORM_EPSILON)
+
+
+def _layer(r: Tensor, tensors: dict[str, Tensor], prefix: str, layer: int) -> Tensor:
+    """Return what an LSTM layer adds to the sum ``r (T, B, H)``."""
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    weights = [tensors[f"{prefix}.{name}_l{layer}"] for name in names]
+    zero = r.new_zeros(1, r.shape[1], weights[1].shape[1])
+    # With train=True torch takes oneDNN's layer, three times as fast.
+    out, _, _ = torch.lstm(
+        *(_normalised(r), [zero, zero], weights),
+        has_biases=True,
+        num_layers=1,
+        dropout=0.0,
+        train=True,
+        bidirectional=False,
+        batch_first=False,
+    )
+    return out

@@ -1,0 +1,215 @@
+"""An adaptation: a better model folder, or a copy of the one before; killed and resumed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from streamasr.acoustic.model import load_bundle
+from streamasr.adaptation import Adaptation, AdaptationConfig, adapt
+from streamasr.adaptation.collection import OwnTranscripts, Recording, collect
+from streamasr.adaptation.material import Learner, split
+from streamasr.errors import ConfigError, ModelError
+from streamasr.fingerprint import fingerprint
+from streamasr.manifest import Utterance, read_manifest
+from streamasr.pretrained import PRETRAINED
+
+QUICK = AdaptationConfig(
+    epochs=3, patience=3, batch_seconds=5, learning_rate=0.01, most_misfit=1e9, least_confidence=0
+)
+
+
+def run(model: Path, manifest: Path, output: Path, config=QUICK, **more) -> Adaptation:
+    return adapt(model, read_manifest(manifest, labelled=False), output, config, **more)
+
+
+def test_the_loss_of_held_out_recordings_falls_and_the_folder_is_whole(
+    tiny_folder, voice, tmp_path
+):
+    stages = set()
+    found = run(
+        tiny_folder, voice, tmp_path / "mine", report=lambda *progress: stages.add(progress[0])
+    )
+    assert stages == {"reading", "errors before", "training", "errors after"}
+    assert found.improved
+    assert min(found.losses) < 0.97 * found.losses[0]
+    assert found.before is not None
+    assert found.after is not None
+    assert found.after.wer <= found.before.wer
+    assert found.before.words == 2
+    assert sum(found.seconds) == pytest.approx(10.0, abs=0.1)
+    assert fingerprint(tmp_path / "mine") != fingerprint(tiny_folder)
+    assert load_bundle(tmp_path / "mine").config.model == load_bundle(tiny_folder).config.model
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine"]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("updates", [1, 3, 5])
+def test_a_killed_run_goes_on_and_ends_with_the_same_model(tiny_folder, voice, tmp_path, updates):
+    whole = run(tiny_folder, voice, tmp_path / "whole")
+
+    def kill(stage: str, done: int, of: int) -> None:
+        if stage == "training" and done == updates:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tiny_folder, voice, tmp_path / "killed", report=kill)
+    assert not (tmp_path / "killed").exists()
+    assert (tmp_path / "killed.work").is_dir()
+    again = run(tiny_folder, voice, tmp_path / "killed")
+    assert again.losses == whole.losses
+    assert fingerprint(tmp_path / "killed") == fingerprint(tmp_path / "whole")
+    assert not (tmp_path / "killed.work").exists()
+
+
+def test_what_does_not_help_is_not_kept(tiny_folder, voice, tmp_path):
+    wild = QUICK.model_copy(update={"learning_rate": 1e3})
+    found = run(tiny_folder, voice, tmp_path / "mine", wild)
+    assert not found.improved
+    assert min(found.losses[1:]) >= found.losses[0]
+    assert fingerprint(tmp_path / "mine") == fingerprint(tiny_folder)
+
+
+def test_more_errors_are_not_kept_even_if_the_loss_fell(tiny_folder, voice, tmp_path, monkeypatch):
+    errors = iter(["a b c d", "x x x x"])
+
+    class Recogniser:
+        def transcribe(self, *_, **__):
+            return type("Transcript", (), {"text": self.text})
+
+        def __init__(self, *_):
+            self.text = next(errors)
+
+    monkeypatch.setattr("streamasr.adaptation.run._recognizer", Recogniser)
+    rows = [replace(u, transcript="a b c d") for u in read_manifest(voice)]
+    found = adapt(tiny_folder, rows, tmp_path / "mine", QUICK)
+    assert found.before is not None
+    assert found.after is not None
+    assert (found.before.wer, found.after.wer) == (0.0, 1.0)
+    assert min(found.losses[1:]) < found.losses[0]
+    assert not found.improved
+    assert fingerprint(tmp_path / "mine") == fingerprint(tiny_folder)
+
+
+def test_recordings_without_transcript_are_transcribed_once(tiny_folder, voice, tmp_path):
+    rows = [replace(u, transcript="") for u in read_manifest(voice)]
+
+    def kill(stage: str, done: int, of: int) -> None:
+        if stage == "training":
+            raise Killed
+
+    with pytest.raises(Killed):
+        adapt(tiny_folder, rows, tmp_path / "mine", QUICK, report=kill)
+    written = (tmp_path / "mine.work" / "transcripts.jsonl").read_text()
+    assert len(written.splitlines()) == 10
+    found = adapt(tiny_folder, rows, tmp_path / "mine", QUICK)
+    assert found.before is None
+    assert found.after is None
+    assert found.improved == (min(found.losses) < found.losses[0])
+
+
+def test_own_transcripts_that_are_unsure_are_left_out(tiny, voice, tmp_path):
+    rows = [replace(u, transcript=" ") for u in read_manifest(voice)]
+    own = OwnTranscripts(tmp_path / "own")
+    sure, none, _ = collect(rows, lambda: tiny, own, least_confidence=0)
+    assert not none
+    assert not any(recording.labelled for recording in sure)
+    assert all(recording.text for recording in sure)
+    never, all_of_them, _ = collect(
+        rows,
+        lambda: pytest.fail("all are transcribed"),
+        OwnTranscripts(tmp_path / "own"),
+        least_confidence=1,
+    )
+    assert not never
+    assert len(all_of_them) == 10
+    assert "not sure of its own transcript" in all_of_them[0].reason
+
+
+def test_long_recordings_without_transcript_are_cut_where_nobody_speaks(
+    recognizer, speech, tmp_path
+):
+    pause = np.zeros(32_000, np.float32)
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.concatenate([speech, pause] * 3), 16_000)
+    row = Utterance(path, 0, "", "")
+    found, _, _ = collect(
+        [row], lambda: recognizer, OwnTranscripts(tmp_path / "own"), least_confidence=0
+    )
+    assert len(found) == 3
+    assert all(4 < recording.seconds < 7.5 for recording in found)
+    assert found[0].text == found[1].text
+
+
+def test_transcripts_of_other_recordings_are_noticed(samples_folder, tmp_path):
+    rows = [u for u in read_manifest(samples_folder / "samples.tsv") if u.duration < 40]
+    bundle = load_bundle(PRETRAINED)
+    learner = Learner(bundle, AdaptationConfig(), bundle.model.input.weight.device)
+    most = AdaptationConfig().most_misfit
+    recordings, left_out, _ = collect(
+        rows,
+        lambda: pytest.fail("there are transcripts"),
+        OwnTranscripts(tmp_path / "own"),
+        least_confidence=1,
+    )
+    assert not left_out
+    _, kept, rejected = learner.examples(recordings, most)
+    assert kept == recordings
+    assert not rejected
+    texts = [recording.text for recording in recordings]
+    turned = [
+        replace(recording, text=text)
+        for recording, text in zip(recordings, texts[1:] + texts[:1], strict=True)
+    ]
+    _, kept, rejected = learner.examples([*recordings, *turned], most)
+    assert kept == recordings
+    assert [r.text for r in rejected] == [t.text for t in turned]
+    assert rejected[0].reason == "the transcript is not what is heard in it"
+
+
+def test_what_cannot_be_adapted_on_is_said(tiny_folder, voice, tmp_path):
+    rows = read_manifest(voice)
+    with pytest.raises(ConfigError, match="4 recordings can be used: adaptation needs 5"):
+        adapt(tiny_folder, rows[:4], tmp_path / "few", QUICK)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ConfigError, match="there: exists"):
+        adapt(tiny_folder, rows, tmp_path / "there", QUICK)
+    with pytest.raises(ModelError, match="no such model folder"):
+        adapt(tmp_path / "absent", rows, tmp_path / "mine", QUICK)
+    (tmp_path / "mine.work").mkdir()
+    (tmp_path / "mine.work" / "identity.txt").write_text("another")
+    with pytest.raises(ConfigError, match=r"mine\.work: left by an adaptation of other recordings"):
+        adapt(tiny_folder, rows, tmp_path / "mine", QUICK)
+
+
+def test_recordings_that_cannot_be_read_or_are_too_long_are_left_out(tiny_folder, voice, tmp_path):
+    long = tmp_path / "long.wav"
+    soundfile.write(long, np.zeros(16_000 * 41), 16_000)
+    rows = [
+        *read_manifest(voice),
+        Utterance(tmp_path / "absent.wav", 1, "", "a"),
+        Utterance(long, 41, "", "a b"),
+    ]
+    found = adapt(tiny_folder, rows, tmp_path / "mine", QUICK)
+    assert [failure.path.name for failure in found.failed] == ["absent.wav"]
+    assert [rejected.path.name for rejected in found.rejected] == ["long.wav"]
+    assert "cut it into sentences" in found.rejected[0].reason
+
+
+def test_a_fifth_of_what_people_transcribed_is_held_out(voice):
+    rows = [
+        Recording(Path(str(k)), (), "a", labelled=k < 10)  # type: ignore[arg-type]
+        for k in range(40)
+    ]
+    parts = split(rows, 0.2, 1)
+    assert len(parts.held_out) == 2
+    assert all(recording.labelled for recording in parts.held_out)
+    assert len(parts.train) == 38
+    assert split(rows, 0.2, 1) == parts
