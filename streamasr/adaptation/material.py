@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..acoustic.frontend import Frontend
 from ..acoustic.model import Bundle
-from ..decoding.beam import has_beam
+from ..decoding.loading import has_beam
 from ..errors import ConfigError
 from ..manifest import normalise
 from .collection import Recording, Rejected
