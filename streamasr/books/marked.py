@@ -1,4 +1,4 @@
-"""Words of a paragraph as a reader says them, with the mark behind each and its capital."""
+"""Split a paragraph into spoken words, each with the mark behind it and its capital."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers as a reader says them."""
+"""Write numbers in words, as they are spoken."""
 
 from __future__ import annotations
 

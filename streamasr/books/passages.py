@@ -1,4 +1,4 @@
-"""Passages that must not be in a text, and lines that are in it already."""
+"""Decontaminate text: leave out passages of evaluation sets, and duplicate lines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Passages", "new_lines"]
 
 
 class Passages:
-    """Seven words in a row of texts that somebody is judged by.
+    """The 7-grams of evaluation texts.
 
     A language model that has read what the evaluation audio says looks better than it is.
     """

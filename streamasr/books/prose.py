@@ -1,4 +1,4 @@
-"""Which paragraphs of a book are running prose."""
+"""Filter the paragraphs of a book: running prose stays."""
 
 from __future__ import annotations
 

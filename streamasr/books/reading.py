@@ -1,4 +1,4 @@
-"""A book's file as plain text, and its running prose as sentences."""
+"""Read a book's file as plain text, and its running prose as sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentences of a paragraph, as words that a reader says."""
+"""Split a paragraph into sentences of spoken words."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def opens_sentence(tokens: list[str], place: int) -> bool:
 
 @dataclass(slots=True)
 class Reading:
-    """One token without the marks around it, and where it stands."""
+    """A token without the marks around it, in its context."""
 
     core: str
     tail: str
@@ -169,7 +169,7 @@ class Reading:
     after_numbered: bool
 
     def spoken(self) -> tuple[str, bool]:
-        """Return what a reader says, and whether the full stop is an abbreviation's."""
+        """Return the spoken form, and whether the full stop is an abbreviation's."""
         found = self._abbreviation() or self._before_number() or self._initial()
         if found:
             return found

@@ -1,4 +1,4 @@
-"""What a timestep of the LSTM costs: each backend beside the others and beside the floor."""
+"""Profile a timestep of the LSTM: each backend beside the others and beside the floor."""
 
 from .backends import BACKENDS, Backend, backends_here
 from .cells import DTYPES, Cell, Problem, cells_of

@@ -1,4 +1,4 @@
-"""What is compared: each backend turns a problem into a call that runs one chunk."""
+"""Backends to profile: each turns a problem into a call that runs one chunk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CannotRun(Exception):
 
 @dataclass(frozen=True)
 class Backend:
-    """One of the rows of a profile.
+    """A backend: a row of a profile.
 
     Args:
         build: checks that the backend can run the problem (CannotRun) and returns the call.
@@ -55,7 +55,7 @@ class Backend:
     kernels: str = ""
 
     def device(self) -> torch.device:
-        """Where it runs on this machine."""
+        """The device that it runs on here."""
         return (None if self.on == "cpu" else gpu()) or torch.device("cpu")
 
     def cell(self, cell: Cell) -> Cell:

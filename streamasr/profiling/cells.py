@@ -1,4 +1,4 @@
-"""The sizes that are profiled, and tensors of those sizes."""
+"""Sizes to profile, and random tensors of those sizes."""
 
 from __future__ import annotations
 

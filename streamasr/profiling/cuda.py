@@ -1,4 +1,4 @@
-"""What only a GPU can do: graphs, events, counting kernels, memory bandwidth."""
+"""CUDA graphs, events, kernel counts and memory bandwidth."""
 
 from __future__ import annotations
 

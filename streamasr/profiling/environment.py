@@ -1,4 +1,4 @@
-"""What a profile was made on and with."""
+"""Device, versions and commit of a profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The least that a plan can cost: weights loaded once a chunk, and exchanges of ``h``."""
+"""Lower bound of a plan's latency: weights loaded once a chunk, and exchanges of ``h``."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def shape_of(launch: Launch) -> Launch:
 
 
 class Limits:
-    """What this GPU can do, measured when first asked for."""
+    """Limits of this GPU, measured on first use."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -1,4 +1,4 @@
-"""How long one chunk takes, again and again."""
+"""Time one chunk, repeatedly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a profile."""
+"""Plot a profile."""
 
 from __future__ import annotations
 

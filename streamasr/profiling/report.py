@@ -1,4 +1,4 @@
-"""A profile as tables for a person."""
+"""Format a profile as tables."""
 
 from __future__ import annotations
 

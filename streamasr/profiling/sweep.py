@@ -1,4 +1,4 @@
-"""All backends over all cells."""
+"""Profile all backends over all sizes."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def _layer(times: LayerTimes) -> dict[str, object]:
 
 
 def profile(settings: Settings, report: Callable[[str], None]) -> Profile:
-    """Measure; ``report`` is told of each row before it is begun."""
+    """Measure each backend on each cell; ``report`` is called with a row before it begins."""
     settings.check()
     result = Profile(plans=plans(settings))
     gpu = backends.gpu()

@@ -35,7 +35,7 @@ def pronunciation_graph(words: Sequence[Sequence[Sequence[int]]], silence: int) 
     """Return the graph of ``words``, each a list of pronunciations, each a list of tokens.
 
     Silence is optional between words, and compulsory wherever one token would follow itself, since
-    the two could not be told apart.
+    the two could not be distinguished.
     """
     graph = Graph([silence], [[0]], [-1], [0], [])
     ends: list[int] = []

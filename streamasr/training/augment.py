@@ -1,4 +1,4 @@
-"""Variation of the training audio, drawn from a generator that the caller seeds per utterance."""
+"""Augmentation of training audio, drawn from a generator that the caller seeds per utterance."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _rms(samples: Samples) -> float:
 
 
 def _synthetic_noise(length: int, rng: Generator) -> Samples:
-    """White or pink-to-brown noise, a tone, or nothing: sounds in which nobody speaks."""
+    """Return white or pink-to-brown noise, a tone, or silence."""
     kind = rng.integers(4)
     if kind == 0:
         return np.zeros(length, dtype=np.float32)
@@ -46,7 +46,7 @@ def _synthetic_noise(length: int, rng: Generator) -> Samples:
 
 
 class Timing(NamedTuple):
-    """Where an utterance's sound went: what was at ``t`` is now at ``lead + t / speed`` seconds."""
+    """Time map of an augmented utterance: sound at ``t`` is now at ``lead + t / speed`` seconds."""
 
     speed: float = 1.0
     lead: float = 0.0
@@ -63,7 +63,7 @@ class Augmenter:
         self._rooms = rooms
 
     def __call__(self, samples: Samples, rng: Generator) -> tuple[Samples, Timing]:
-        """Return the varied utterance, whose words stay the same, and where they went."""
+        """Return the augmented utterance, whose words stay the same, and its time map."""
         c = self.config
         # Three speeds, as Ko et al. 2015 found enough.
         speed = float(rng.choice([1 - c.speed, 1.0, 1 + c.speed]))

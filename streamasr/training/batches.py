@@ -33,7 +33,7 @@ class Targets(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """``frames (T, B, F)``, their ``lengths (B,)``, and what CTC shall read in them.
+    """``frames (T, B, F)``, their ``lengths (B,)``, and their targets.
 
     ``labels (T, B)`` is each timestep's phone, -100 where any will do; without a lexicon there are
     no ``phones`` and no labels.

@@ -109,7 +109,7 @@ class AudioCache:
     def readable(
         self, paths: Sequence[Path], on_failure: Callable[[Failure], None]
     ) -> tuple[Self, list[int]]:
-        """Return what of ``paths`` could be decoded, and its indices; tell of the others."""
+        """Return what of ``paths`` could be decoded, and its indices; report the others."""
         for index, problem in self.failed.items():
             on_failure(Failure(paths[index], problem))
         kept = [index for index in range(len(self)) if index not in self.failed]

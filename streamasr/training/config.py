@@ -38,12 +38,12 @@ class TrainingSource(Settings):
 
 
 class DataConfig(Settings):
-    """What is read; every path is relative to ``root``, and that to the configuration file.
+    """Training data; every path is relative to ``root``, and that to the configuration file.
 
-    With ``piece_seconds`` (and phones, whose alignment tells where words are) longer recordings are
-    cut into pieces of about that length, but for a share of them that stays ``whole``: long streams
-    must be learned, too. Cuts are new in each epoch, which reads the manifests ``passes`` times:
-    where updates are quick, that is what keeps preparing an epoch from taking longer.
+    With ``piece_seconds`` (and phones, whose alignment gives the times of words) longer recordings
+    are cut into pieces of about that length, but for a share of them that stays ``whole``: long
+    streams must be learned, too. Cuts are new in each epoch, which reads the manifests ``passes``
+    times: where updates are quick, preparing an epoch would otherwise take longer than they do.
 
     With ``shapes``, each a number of timesteps, batches are filled up to one of these, with as many
     rows as ``batch_seconds`` allows: a GPU then computes each shape as one CUDA graph.
@@ -72,7 +72,7 @@ class DataConfig(Settings):
 
 
 class AugmentConfig(Settings):
-    """How the audio is varied, from epoch ``from_epoch`` on; probabilities are per utterance.
+    """Augmentation, from epoch ``from_epoch`` on; probabilities are per utterance.
 
     CTC leaves its plateau of blanks sooner on plain audio, so the first epoch is left as it is.
     ``warp`` is by how much vocal tracts become longer or shorter at most.
@@ -99,8 +99,8 @@ class PhonesConfig(Settings):
     """The second head: phones, from a lexicon, aligned with the audio by the network itself.
 
     ``align`` lists the epochs before which the training set is aligned anew; the first alignment of
-    a network that knows no phones yet is spread from its characters. The network may answer
-    ``delay_seconds`` after a phone was said; it is what it hears of the future.
+    a network that knows no phones yet is spread from its characters. The network may emit a
+    phone ``delay_seconds`` after it was said, which is its look-ahead.
     """
 
     lexicon: str = ""
@@ -128,7 +128,7 @@ class NetworkConfig(Settings):
 
     ``channels`` are those of the convolutions before it, 0 for none. With ``second`` layers a
     second stack is trained on top of the model that ``init`` names, which stays as it is: it reads
-    whole utterances, in both directions, and answers with phones.
+    whole utterances, in both directions, and outputs phones.
     """
 
     hidden_size: int = Field(512, gt=0)

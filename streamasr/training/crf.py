@@ -1,4 +1,4 @@
-"""CTC-CRF: CTC made discriminative by the sum over everything that could have been said.
+"""CTC-CRF: CTC normalised over all phone sequences (Xiang and Ou 2019).
 
 Xiang and Ou 2019 (arXiv:1911.08747): the loss of an utterance is its CTC loss plus the logarithm of
 what all phone sequences score together, each weighted by an n-gram model over phones.
@@ -40,7 +40,7 @@ def phone_trigrams(sequences: Iterable[Sequence[int]], phones: int) -> Tensor:
 
 
 def log_denominator(log_probs: Tensor, lengths: Tensor, trigrams: Tensor) -> Tensor:
-    """Return what all phone sequences score together, per row, differentiable by ``log_probs``.
+    """Return the log-sum of all phone sequences' scores, per row, differentiable by ``log_probs``.
 
     Args:
         log_probs: ``(T, B, P)``, blank first.

@@ -22,7 +22,7 @@ __all__ = ["ShapedNetwork"]
 
 
 class _Whole(nn.Module):
-    """All that is of fixed shape: the network, and CTC-CRF's denominator of its phones."""
+    """What is of fixed shape: the network, and CTC-CRF's denominator of its phones."""
 
     def __init__(
         self, network: TrainingNetwork, config: TrainingConfig, trigrams: Tensor | None

@@ -28,7 +28,7 @@ _CHARACTER_LAG = 0.04
 
 Head = Literal["characters", "phones", "frames"]
 
-IGNORED = -100  # a label that any answer fits: an utterance without alignment
+IGNORED = -100  # label of an utterance without alignment: no loss
 Timesteps = NDArray[np.int8]
 
 
@@ -86,9 +86,9 @@ class Labels:
         return [int(phone) for phone in row[changed] if phone]
 
     def frames(self, index: int, timing: Timing, steps: int) -> NDArray[np.int64]:
-        """Return what each of ``steps`` timesteps shall answer after ``timing``.
+        """Return the label of each of ``steps`` timesteps of an utterance augmented by ``timing``.
 
-        Timestep ``t`` answers for what was said ``delay_seconds`` before its middle.
+        The label of timestep ``t`` is the phone ``delay_seconds`` before its middle.
         """
         row = self.rows[index]
         if not len(row):

@@ -173,7 +173,7 @@ class _Run:
         torch._foreach_lerp_([*averaged.values()], [*current.values()], 1 - decay)
 
     def save(self, path: Path, pieces: int) -> None:
-        """Write a checkpoint; a rescorer sees the old file or the whole new one."""
+        """Write a checkpoint; a reader sees the old file or the whole new one."""
         partial = path.with_suffix(".partial")
         saved = {
             "config": self.model.config.model_dump(),

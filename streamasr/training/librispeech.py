@@ -35,7 +35,7 @@ def write_manifests(
     """Write ``root/SUBSET.tsv`` for each subset; yield its path, utterances and hours.
 
     ``root`` holds the folder ``LibriSpeech`` as its archives unpack it; with ``download``, missing
-    archives are fetched there first. Recordings that cannot be opened are left out and told to
+    archives are fetched there first. Recordings that cannot be opened are left out and passed to
     ``on_failure``. Raises ConfigError for an unknown or missing subset.
     """
     for subset in subsets:

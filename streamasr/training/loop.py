@@ -56,7 +56,7 @@ def train(
 ) -> Path:
     """Train, or go on from the last checkpoint, and return the folder of the finished model.
 
-    Recordings that cannot be decoded are left out and told to ``on_failure``, before the first
+    Recordings that cannot be decoded are left out and passed to ``on_failure``, before the first
     update; those that are not there are a MissingError.
 
     ``output`` receives ``checkpoint.pt``, ``log.csv``, ``curves.png`` and the model folders
@@ -217,7 +217,7 @@ class _Run:
         return Losses(self.config.loss, len(self.tokens), phone_size, trigrams)
 
     def _follow(self, losses: Losses) -> None:
-        """Record the graphs of ``data.shapes``, or tell them what ``losses`` have learned."""
+        """Capture the graphs of ``data.shapes``, or update their trigrams from ``losses``."""
         if self._shaped:
             self._shaped.follow(losses.trigrams)
         elif self.config.data.shapes:

@@ -1,4 +1,4 @@
-"""What an update minimises: CTC over characters, and what a lexicon adds for phones."""
+"""Training losses: CTC over characters, and what a lexicon adds for phones."""
 
 from __future__ import annotations
 

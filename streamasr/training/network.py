@@ -54,11 +54,11 @@ class _Second(nn.Module):
 class TrainingNetwork(nn.Module):
     """A pre-norm residual stack of LSTM layers and its heads: tokens, phones, and frames.
 
-    The head for frames tells the phone of every timestep, where that for phones, like all that CTC
-    trains, answers once a phone. It teaches the stack, aligns, and is not shipped.
+    The head for frames classifies every timestep, where that for phones, like all that CTC
+    trains, emits a phone once. It teaches the stack, aligns, and is not shipped.
 
     Unidirectional, so what follows an utterance in a padded batch cannot reach it. With a second
-    stack, which reads both ways, that needs ``lengths``; phones and frames are then its answers,
+    stack, which reads both ways, that needs ``lengths``; phones and frames are then its outputs,
     and it alone is trained. Dropout in the stack below stays on meanwhile: without it that stack
     knows its own training set better than it will know anything else.
     """
@@ -144,7 +144,7 @@ class TrainingNetwork(nn.Module):
             _load_layer(block, source)
 
     def _load_input(self, model: AcousticModel) -> None:
-        """Take over how a model sees a timestep, which may be of fewer frames than here.
+        """Load a model's input layer, whose timesteps may have fewer frames than here.
 
         Those are then frames in the middle, with twice as many new ones ahead as behind, and
         convolutions that it lacks begin with no say.

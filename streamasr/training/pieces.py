@@ -83,7 +83,7 @@ def cut_corpus(
 
 
 def _gaps(row: Timesteps, words: Sequence[Sequence[tuple[int, ...]]]) -> list[_Gap]:
-    """Return the places between ``words``, each with its ways to be said, in an aligned ``row``.
+    """Return the places between ``words``, each with its pronunciations, in an aligned ``row``.
 
     There is none where two words share a phone, and none at all if the row says something else.
     """

@@ -1,4 +1,4 @@
-"""Which utterances are read together: the batches of one pass over the corpus."""
+"""Plan batches: which utterances share one, for a pass over the corpus."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _by_shape(
 
 
 def _most_timesteps(seconds: float, frontend: Frontend, config: TrainingConfig) -> int:
-    """Return how many timesteps an utterance may have, however it is varied."""
+    """Return how many timesteps an utterance may have, however it is augmented."""
     augment = config.augment
     slowest = seconds / (1 - augment.speed) + 2 * augment.padding_seconds
     samples = int(slowest * frontend.config.sample_rate) + len(frontend.tail())

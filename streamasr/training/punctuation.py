@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..text.features import WordTable
 from ..text.labels import UNKNOWN
 from ..text.network import Tagger, TaggerConfig
-from .punctuation_noise import Heard, Noise, Voices, hear
+from .punctuation_noise import Confusions, Noise, NoisyText, add_noise
 from .punctuation_text import MarkedText, rows_of
 from .state import backward
 
@@ -85,8 +85,8 @@ def train_tagger(
     run = _Run(config, settings)
     if checkpoint.exists():
         run.load(checkpoint)
-    voices = Voices.of(text, words)
-    reader = _Reader(text, settings, noise, voices, run.places, config.look_ahead)
+    confusions = Confusions.of(text, words)
+    reader = _Reader(text, settings, noise, confusions, run.places, config.look_ahead)
     features = rows_of(table, words)
     while run.update < settings.updates:
         began = time.perf_counter()
@@ -104,26 +104,31 @@ def train_tagger(
 class _Batch:
     """A stretch of each row ``(T, B)``; ``fresh (B,)``: rows that begin anew."""
 
-    heard: Heard
+    noisy: NoisyText
     fresh: NDArray[np.bool_]
 
 
 class _Reader:
-    """Reads the text at many places, made worse by ``noise`` a block at a time."""
+    """Iterates over rows of the text, adding ``noise`` a block at a time."""
 
     def __init__(
         self,
         text: MarkedText,
         settings: PunctuationTraining,
         noise: Noise,
-        voices: Voices,
+        confusions: Confusions,
         places: NDArray[np.int64],
         look_ahead: int,
     ) -> None:
-        self._text, self._settings, self._noise, self._voices = text, settings, noise, voices
+        self._text, self._settings, self._noise, self._confusions = (
+            text,
+            settings,
+            noise,
+            confusions,
+        )
         self._look_ahead = look_ahead
         self._places = places  # the run's own: it goes on from them
-        self._pending: list[Heard | None] = [None] * settings.rows
+        self._pending: list[NoisyText | None] = [None] * settings.rows
 
     def next(self, update: int) -> _Batch:
         """Return the next words of each row."""
@@ -137,7 +142,7 @@ class _Reader:
                 self._pending[row] = None
                 fresh[row] = True
             parts.append(self._block(row, rng))
-        stacked = Heard(
+        stacked = NoisyText(
             *(
                 np.stack([getattr(part, name) for part in parts], axis=1)
                 for name in ("words", "pauses", "marks", "capitals")
@@ -145,8 +150,8 @@ class _Reader:
         )
         return _Batch(stacked, fresh)
 
-    def _block(self, row: int, rng: np.random.Generator) -> Heard:
-        """Return the next ``length`` words of a row, hearing more of its text if need be."""
+    def _block(self, row: int, rng: np.random.Generator) -> NoisyText:
+        """Return the next ``length`` words of a row, with noise."""
         length = self._settings.length
         pending = self._pending[row]
         while pending is None or len(pending.words) < length:
@@ -155,21 +160,21 @@ class _Reader:
             part = MarkedText(
                 self._text.words[span], self._text.marks[span], self._text.capitals[span]
             )
-            heard = hear(part, self._noise, rng, self._voices, self._look_ahead)
+            noisy = add_noise(part, self._noise, rng, self._confusions, self._look_ahead)
             self._places[row] = first + len(part)
             if self._places[row] >= len(self._text) - 1:
                 self._places[row] = 0
-            pending = heard if pending is None else _joined(pending, heard)
+            pending = noisy if pending is None else _joined(pending, noisy)
         self._pending[row] = _part(pending, slice(length, None))
         return _part(pending, slice(0, length))
 
 
-def _part(heard: Heard, span: slice) -> Heard:
-    return Heard(heard.words[span], heard.pauses[span], heard.marks[span], heard.capitals[span])
+def _part(noisy: NoisyText, span: slice) -> NoisyText:
+    return NoisyText(noisy.words[span], noisy.pauses[span], noisy.marks[span], noisy.capitals[span])
 
 
-def _joined(first: Heard, second: Heard) -> Heard:
-    return Heard(
+def _joined(first: NoisyText, second: NoisyText) -> NoisyText:
+    return NoisyText(
         np.concatenate([first.words, second.words]),
         np.concatenate([first.pauses, second.pauses]),
         np.concatenate([first.marks, second.marks]),
@@ -199,10 +204,10 @@ class _Run:
     def step(self, batch: _Batch, features: NDArray[np.int32]) -> tuple[float, float]:
         """Update the weights by a block; return the losses of marks and of capitals."""
         settings, model = self.settings, self.model
-        heard, fresh = batch.heard, torch.from_numpy(batch.fresh)
-        words = torch.from_numpy(features[heard.words].astype(np.int64))
-        pauses = torch.from_numpy(heard.pauses.astype(np.int64))
-        pairs = np.stack([heard.marks, heard.capitals], axis=-1).astype(np.int64)
+        noisy, fresh = batch.noisy, torch.from_numpy(batch.fresh)
+        words = torch.from_numpy(features[noisy.words].astype(np.int64))
+        pauses = torch.from_numpy(noisy.pauses.astype(np.int64))
+        pairs = np.stack([noisy.marks, noisy.capitals], axis=-1).astype(np.int64)
         self.labels[:, fresh] = UNKNOWN
         labels = torch.cat([self.labels, torch.from_numpy(pairs)])
         self.labels = labels[len(pairs) :]

@@ -1,4 +1,4 @@
-"""Text as a recogniser hears it: pauses between words, ends of segments, words that are wrong."""
+"""Noise as recognition adds it to text: pauses, ends of segments, words that are wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..text.features import PAUSE_LIMITS
 from ..text.labels import ENDS, MARKS, UNKNOWN
 from .punctuation_text import MarkedText
 
-__all__ = ["Heard", "Noise", "Voices", "hear"]
+__all__ = ["Confusions", "Noise", "NoisyText", "add_noise"]
 
 _LONG = 0.8  # seconds of silence that end a segment
 
@@ -24,7 +24,7 @@ _PAUSES |= {".": (0.99, 1.0), "?": (0.99, 1.0), "!": (0.99, 1.0)}
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How text is made worse.
+    """How much noise is added.
 
     ``errors``: share of words that are wrong, lost or added, in the mean of the texts that have
     errors at all; ``clean``: share of those that have none; ``timeless``: share of texts without
@@ -44,8 +44,8 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """``words (N,)`` as heard, the class of the ``pauses`` before them, and their labels.
+class NoisyText:
+    """``words (N,)`` with noise, the class of the ``pauses`` before them, and their labels.
 
     Word -1 is the end of a segment.
     """
@@ -57,8 +57,8 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Voices:
-    """What is heard instead of a word.
+class Confusions:
+    """Confusions: what is recognised instead of a word.
 
     ``frequent (M,)``: words as often as they occur, to add and to put in another's place;
     ``similar (N, K)``: the words that each word may be taken for.
@@ -68,7 +68,7 @@ class Voices:
     similar: NDArray[np.int32]
 
     @classmethod
-    def of(cls, text: MarkedText, words: Sequence[str], least: int = 30) -> Voices:
+    def of(cls, text: MarkedText, words: Sequence[str], least: int = 30) -> Confusions:
         """Take words for similar that begin or end alike; only such that occur ``least`` times."""
         counts = np.bincount(text.words, minlength=len(words))
         known = counts >= min(least, counts.max())
@@ -86,14 +86,18 @@ class Voices:
         return cls(np.ascontiguousarray(text.words[::step]), similar)
 
 
-def hear(
-    text: MarkedText, noise: Noise, rng: np.random.Generator, voices: Voices, look_ahead: int = 1
-) -> Heard:
-    """Return a stretch of text as it may be heard.
+def add_noise(
+    text: MarkedText,
+    noise: Noise,
+    rng: np.random.Generator,
+    confusions: Confusions,
+    look_ahead: int = 1,
+) -> NoisyText:
+    """Add pauses, segment ends, and substituted, deleted and inserted words to a text.
 
     Segments end with as many words -1 as it takes to decide all before.
     """
-    frequent, similar = voices.frequent, voices.similar
+    frequent, similar = confusions.frequent, confusions.similar
     words, marks, capitals = text.words.copy(), text.marks.copy(), text.capitals.copy()
     before = np.concatenate([np.zeros(1, np.int8), marks[:-1]])
     pauses = _pauses(before, noise, rng)
@@ -121,23 +125,23 @@ def hear(
         capitals[extra] = UNKNOWN
         if pauses[0]:
             pauses[extra] = 1
-    return _broken(Heard(words, pauses, marks, capitals), noise, rng, look_ahead + 1)
+    return _broken(NoisyText(words, pauses, marks, capitals), noise, rng, look_ahead + 1)
 
 
-def _broken(heard: Heard, noise: Noise, rng: np.random.Generator, count: int) -> Heard:
+def _broken(noisy: NoisyText, noise: Noise, rng: np.random.Generator, count: int) -> NoisyText:
     """End segments in front of some words, with ``count`` words -1."""
-    if heard.pauses[0]:
-        may = heard.pauses > np.searchsorted(PAUSE_LIMITS, _LONG, side="right")
+    if noisy.pauses[0]:
+        may = noisy.pauses > np.searchsorted(PAUSE_LIMITS, _LONG, side="right")
     else:
         ends = [MARKS.index(mark) for mark in ENDS]
-        may = np.concatenate([[False], np.isin(heard.marks[:-1], ends)])
+        may = np.concatenate([[False], np.isin(noisy.marks[:-1], ends)])
     places = np.flatnonzero(may & (rng.random(len(may)) < noise.breaks))
     places = np.repeat(places[places > 0], count)
-    return Heard(
-        np.insert(heard.words, places, -1),
-        np.insert(heard.pauses, places, 0),
-        np.insert(heard.marks, places, UNKNOWN),
-        np.insert(heard.capitals, places, UNKNOWN),
+    return NoisyText(
+        np.insert(noisy.words, places, -1),
+        np.insert(noisy.pauses, places, 0),
+        np.insert(noisy.marks, places, UNKNOWN),
+        np.insert(noisy.capitals, places, UNKNOWN),
     )
 
 

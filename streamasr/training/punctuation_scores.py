@@ -1,4 +1,4 @@
-"""How right the tagger is: precision, recall and F1 of each mark and of capitals, calibration."""
+"""Scores of the tagger: precision, recall and F1 of each mark and of capitals, calibration."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Score:
 
     @property
     def precision(self) -> float:
-        """The share of what was said that is right."""
+        """The share of predicted labels that are right."""
         return self.right / max(1, self.said)
 
     @property
     def recall(self) -> float:
-        """The share of what is true that was said."""
+        """The share of true labels that were predicted."""
         return self.right / max(1, self.true)
 
 

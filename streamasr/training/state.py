@@ -39,7 +39,7 @@ def autocast(
 def backward(loss: Tensor, network: nn.Module) -> None:
     """Compute the gradient of ``loss`` by the network's parameters.
 
-    On GPUs autocast runs cuDNN's LSTM in float16, whatever it is told, and float16 knows little
+    On GPUs autocast runs cuDNN's LSTM in float16, whatever dtype is set, and float16 knows little
     below 6e-5; so it is the gradient of a multiple, divided again. A power of two changes nothing
     elsewhere.
     """

@@ -1,4 +1,4 @@
-"""How far a difference of two word error rates may be chance: resample the speakers."""
+"""Bootstrap interval of a difference in WER, resampled over speakers."""
 
 from __future__ import annotations
 

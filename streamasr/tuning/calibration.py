@@ -1,4 +1,4 @@
-"""Confidence as the share of words that are right."""
+"""Calibrate confidence to the share of words that are right."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def calibrated(
         update={
             "confidence_slope": round(slope * config.confidence_slope, 4),
             "confidence_offset": round(slope * config.confidence_offset + offset, 4),
-            # Noise is told from speech where it was before.
+            # The same segments are rejected as noise as before.
             "least_confidence": moved(config.least_confidence),
             "least_partial_confidence": moved(config.least_partial_confidence),
         }

@@ -1,4 +1,4 @@
-"""Hypotheses of labelled recordings with each model's score, to be weighed again and again."""
+"""Hypotheses of labelled recordings with each model's score, to choose weights on."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from streamasr.text.features import PAUSES, WordTable, pause_class
 from streamasr.text.labels import MARKS, UNKNOWN
 from streamasr.text.network import Tagger, TaggerConfig
 from streamasr.training.punctuation import PunctuationTraining, train_tagger
-from streamasr.training.punctuation_noise import Noise, Voices, hear
+from streamasr.training.punctuation_noise import Confusions, Noise, add_noise
 from streamasr.training.punctuation_scores import (
     Predicted,
     calibration_error,
@@ -70,14 +70,14 @@ def test_clean_speech_has_the_books_words_and_longer_pauses_behind_marks(seed: i
     rng = np.random.default_rng(seed)
     marks = rng.choice([0, 0, 0, 1, 2], size=4000).astype(np.int8)
     text = MarkedText(np.zeros(4000, np.int32), marks, np.zeros(4000, np.int8))
-    voices = Voices(np.zeros(1, np.int32), np.zeros((1, 4), np.int32))
-    heard = hear(text, Noise(clean=1.0, timeless=0.0, breaks=0.0), rng, voices)
-    np.testing.assert_array_equal(heard.words, text.words)
-    np.testing.assert_array_equal(heard.marks, text.marks)
-    assert heard.pauses.min() >= 1
-    assert heard.pauses.max() < PAUSES
+    confusions = Confusions(np.zeros(1, np.int32), np.zeros((1, 4), np.int32))
+    noisy = add_noise(text, Noise(clean=1.0, timeless=0.0, breaks=0.0), rng, confusions)
+    np.testing.assert_array_equal(noisy.words, text.words)
+    np.testing.assert_array_equal(noisy.marks, text.marks)
+    assert noisy.pauses.min() >= 1
+    assert noisy.pauses.max() < PAUSES
     before = np.concatenate([[0], marks[:-1]])
-    means = [heard.pauses[before == mark].mean() for mark in (0, 1, 2)]
+    means = [noisy.pauses[before == mark].mean() for mark in (0, 1, 2)]
     assert means == sorted(means)
 
 
@@ -88,13 +88,13 @@ def test_errors_lose_no_mark_at_all(seed: int, errors: float) -> None:
     marks = np.tile(np.array([0, 0, 2], np.int8), 100)
     text = MarkedText(np.arange(300, dtype=np.int32), marks, np.zeros(300, np.int8))
     similar = np.repeat(np.arange(300, 304, dtype=np.int32)[None], 300, axis=0)
-    voices = Voices(np.array([400], np.int32), similar)
-    heard = hear(text, Noise(errors=errors, clean=0.0, breaks=0.0), rng, voices)
-    assert len({len(row) for row in dataclasses.astuple(heard)}) == 1
+    confusions = Confusions(np.array([400], np.int32), similar)
+    noisy = add_noise(text, Noise(errors=errors, clean=0.0, breaks=0.0), rng, confusions)
+    assert len({len(row) for row in dataclasses.astuple(noisy)}) == 1
     # Two words in a row that are lost may take a mark with them.
-    assert (heard.marks == 2).sum() >= 100 - (300 - len(heard.words)) - 30
-    added = heard.capitals == UNKNOWN
-    assert set(heard.words[added]) <= {400}
+    assert (noisy.marks == 2).sum() >= 100 - (300 - len(noisy.words)) - 30
+    added = noisy.capitals == UNKNOWN
+    assert set(noisy.words[added]) <= {400}
 
 
 @given(st.integers(0, 10**6), st.integers(0, 3), st.sampled_from([0.0, 1.0]))
@@ -104,27 +104,27 @@ def test_segments_end_at_long_pauses_or_at_sentences(
     rng = np.random.default_rng(seed)
     marks = rng.choice([0, 0, 1, 2], size=500).astype(np.int8)
     text = MarkedText(np.arange(500, dtype=np.int32), marks, np.zeros(500, np.int8))
-    voices = Voices(np.zeros(1, np.int32), np.zeros((500, 1), np.int32))
+    confusions = Confusions(np.zeros(1, np.int32), np.zeros((500, 1), np.int32))
     # At one pace: the fastest of all speakers make no pause that is long.
     noise = Noise(clean=1.0, timeless=timeless, breaks=1.0, pace=0.0)
-    heard = hear(text, noise, rng, voices, look_ahead)
-    ends = heard.words == -1
-    np.testing.assert_array_equal(heard.words[~ends], text.words)
-    np.testing.assert_array_equal(heard.marks[~ends], marks)
-    assert (heard.marks[ends] == UNKNOWN).all()
+    noisy = add_noise(text, noise, rng, confusions, look_ahead)
+    ends = noisy.words == -1
+    np.testing.assert_array_equal(noisy.words[~ends], text.words)
+    np.testing.assert_array_equal(noisy.marks[~ends], marks)
+    assert (noisy.marks[ends] == UNKNOWN).all()
     behind = [k for k in range(1, len(ends)) if ends[k - 1] and not ends[k]]
     assert behind
     assert ends.sum() == len(behind) * (look_ahead + 1)
     if timeless:
-        assert all(marks[heard.words[k] - 1] == 2 for k in behind)
+        assert all(marks[noisy.words[k] - 1] == 2 for k in behind)
     else:
-        assert all(heard.pauses[k] >= pause_class(0.8) for k in behind)
+        assert all(noisy.pauses[k] >= pause_class(0.8) for k in behind)
 
 
 def test_similar_words_begin_or_end_alike() -> None:
     words = ["house", "horse", "mouse", "zebra"]
     text = MarkedText(np.arange(4, dtype=np.int32), np.zeros(4, np.int8), np.zeros(4, np.int8))
-    similar = Voices.of(text, words).similar
+    similar = Confusions.of(text, words).similar
     assert "horse" in {words[place] for place in similar[0, :2]}
     assert "mouse" in {words[place] for place in similar[0, 2:]}
 

@@ -117,7 +117,7 @@ def expand_kernel(
     node_masks,  # (N, 4) int64, the same memory
     out_score,  # (B, K, R) float32, out: of the hypothesis that stays in the tree
     out_code,  # (B, K, R) int32, out
-    out_heard,  # (B, K, R) float32, out: without look-ahead, for words that end in the child
+    out_extended,  # (B, K, R) float32, out: without look-ahead, for words that end in the child
     out_child,  # (B, K, R) int32, out: the child, -1 where there is none
     weight,
     total,
@@ -167,7 +167,7 @@ def expand_kernel(
     next_code = tl.where(transition >= 3, 2 * child, next_code)
     tl.store(out_score + lane, value, mask=exists)
     tl.store(out_code + lane, next_code, mask=exists)
-    tl.store(out_heard + lane, fresh, mask=exists)
+    tl.store(out_extended + lane, fresh, mask=exists)
     tl.store(out_child + lane, tl.where(grows, child, -1), mask=exists)
 
 
