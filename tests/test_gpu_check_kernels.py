@@ -12,6 +12,7 @@ import pytest
 import torch
 from persistent_lstm import lstm
 from persistent_lstm._fragment_parts import ptx
+from persistent_lstm._wide import counters
 
 from benchmarks.gpu_check import __main__ as command
 from benchmarks.gpu_check import chunk, correctness, parts, soak, timings
@@ -42,6 +43,12 @@ def test_each_piece_is_compared_with_its_stand_in(name):
         found = PIECES[name]()
     assert found["ok"], found
     json.dumps(found)
+
+
+def test_a_counter_that_tells_too_early_is_found(monkeypatch):
+    monkeypatch.setattr(counters, "wait_for", lambda _, __, limit: limit)
+    with scheduled():
+        assert not PIECES["wait_for and arrive"]()["ok"]
 
 
 def tripled(function):

@@ -104,11 +104,14 @@ CASES = [
 
 
 def fits(case: Case, backend: str) -> bool:
-    """Whether the kernels of ``backend`` take a case on this GPU."""
-    plan = plan_for(
-        case.weights(), case.B, residual=case.residual, split=case.split, backend=backend
-    )
-    return plan.fits
+    """Whether ``backend`` takes a case on this GPU, and by another plan than ``triton``."""
+    weights = case.weights()
+
+    def plan(name: str) -> Plan:
+        return plan_for(weights, case.B, residual=case.residual, split=case.split, backend=name)
+
+    found = plan(backend)
+    return found.fits and (backend == "triton" or found != plan("triton"))
 
 
 def forbid_tf32() -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from persistent_lstm import _stand_ins as stand_ins
 from persistent_lstm._fragment_parts import ptx
 from persistent_lstm._layout import THREADS
+from persistent_lstm._wide import counters
 
 Array = NDArray[Any]
 
@@ -151,6 +152,37 @@ def waiting_kernel(
             tl.store(words + place, place, mask=place != never, cache_modifier=".cg")
 
 
+@triton.jit
+def counting_kernel(
+    words,  # (programs, 256) int32
+    counter,  # (1,) int32, -1
+    out,  # (2, 256) int32: what the last program read, and the polls that it had left
+    limit,
+    turns,
+    wanted,
+):
+    """All programs but the last count up ``turns`` times what they have stored before."""
+    thread = tl.arange(0, 256)
+    program = tl.program_id(0)
+    last = tl.num_programs(0) - 1
+    if program == last:
+        left = counters.wait_for(counter, wanted, limit)
+        total = tl.zeros([256], tl.int32)
+        other = 0
+        while other < last:
+            total += tl.load(words + other * 256 + thread, volatile=True)
+            other += 1
+        tl.store(out + thread, total)
+        tl.store(out + 256 + thread, tl.zeros([256], tl.int32) + left)
+    else:
+        turn = 0
+        while turn < turns:
+            value = tl.zeros([256], tl.int32) + turn + 1
+            tl.store(words + program * 256 + thread, value, cache_modifier=".cg")
+            counters.arrive(counter, 1)
+            turn += 1
+
+
 def _launch(
     kernel: Any, device: torch.device, arrays: list[Array], size: int, **values: Any
 ) -> Array:
@@ -247,6 +279,22 @@ def _waiting(device: torch.device, *, early: bool, never: int) -> dict[str, Any]
     return {"words": right, "limits": given_up, "ok": right and given_up}
 
 
+def _counting(device: torch.device, *, in_vain: bool) -> dict[str, Any]:
+    programs, turns = 5, 7
+    words = torch.zeros(programs, THREADS, dtype=torch.int32, device=device)
+    counter = torch.full((1,), -1, dtype=torch.int32, device=device)
+    out = torch.zeros(2, THREADS, dtype=torch.int32, device=device)
+    arrivals = (programs - 1) * turns
+    limit = LIMIT if device.type == "cuda" else 100
+    wanted = arrivals - 1 + in_vain
+    counting_kernel[(programs,)](words, counter, out, limit, turns, wanted, num_warps=8)
+    found = out.cpu().numpy()
+    counted = int(counter) == arrivals - 1
+    right = bool((found[0] == arrivals).all()) or in_vain
+    given_up = bool(((found[1] < 0) == in_vain).all())
+    return {"words": right, "limits": given_up, "ok": counted and right and given_up}
+
+
 def pieces(device: torch.device) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Yield the name of each piece, and what compares it."""
     generator = np.random.default_rng(7)
@@ -269,3 +317,8 @@ def pieces(device: torch.device) -> Iterator[tuple[str, Callable[[], dict[str, A
                 name,
                 lambda early=early, never=never: _waiting(device, early=early, never=never),  # type: ignore[misc]
             )
+    for in_vain in (False, True):
+        yield (
+            f"wait_for and arrive{', in vain' * in_vain}",
+            lambda in_vain=in_vain: _counting(device, in_vain=in_vain),  # type: ignore[misc]
+        )

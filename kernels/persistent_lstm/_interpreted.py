@@ -1,4 +1,4 @@
-"""Stands in for ``_ptx`` under Triton's interpreter, which runs no PTX.
+"""Stands in for ``_ptx`` and ``_counters`` under Triton's interpreter, which runs no PTX.
 
 Values come from ``_stand_ins``; what waits for memory is here. A poll reads through the
 interpreter's volatile load, where a schedule of all programs at once may switch to another one.
@@ -15,6 +15,7 @@ from ._layout import THREADS
 from ._ptx import LINE_BYTES, _plain
 
 __all__ = [
+    "arrive",
     "exp2",
     "half_columns",
     "issue",
@@ -27,6 +28,7 @@ __all__ = [
     "settle",
     "split_word",
     "sum_over_warps",
+    "wait_for",
     "word_values",
 ]
 
@@ -52,11 +54,11 @@ def _tensors(arrays):
 
 
 def exp2(x):
-    return _tensor(stand_ins.exp2(_array(x)))
+    return _tensor(stand_ins.exp2(np.asarray(x.handle.data)))
 
 
 def reciprocal(x):
-    return _tensor(stand_ins.reciprocal(_array(x)))
+    return _tensor(stand_ins.reciprocal(np.asarray(x.handle.data)))
 
 
 def quad(x):
@@ -133,3 +135,18 @@ def moments_over_warps(partials, sums_of, squares, rows, thread, sums, units, sp
         *(_arrays(sums_of), _arrays(squares), _arrays(rows), bool(_plain(split)))
     )
     return _tensors([*found, *moments[0], *moments[1]])
+
+
+def wait_for(pointer, wanted, limit):
+    left = limit
+    while True:
+        # As in any poll, another program may run meanwhile.
+        if tl.load(pointer, volatile=True) >= wanted:
+            return left
+        left -= 1
+        if left < 0:
+            return left
+
+
+def arrive(pointer, amount):
+    tl.atomic_add(pointer, amount)

@@ -12,6 +12,7 @@ __all__ = [
     "fragment_kernel",
     "prepare_kernel",
     "require_triton",
+    "wide_kernel",
 ]
 
 INSTALL = 'pip install "streamasr[gpu]"'
@@ -21,6 +22,14 @@ def fragment_kernel() -> Any:
     """Return the kernel that runs a stack."""
     require_triton()
     from ._fragment import fragment_kernel as kernel
+
+    return kernel
+
+
+def wide_kernel() -> Any:
+    """Return the kernel that runs a stack for many rows."""
+    require_triton()
+    from ._wide import wide_kernel as kernel
 
     return kernel
 

@@ -16,10 +16,11 @@ from . import _kernels
 from ._arguments import HALVES, constants, options
 from ._fragment_launch import Fragments, arguments, pack_launch
 from ._packing import packed_once
+from ._wide_launch import Tiles, pack_tiles, wide_arguments
 from ._workspace import prepare
 from .errors import error_of, raise_pending_error
 from .plan import Launch, Plan
-from .planning import launch_geometry
+from .planning import launch_width, tile_columns
 from .types import LayerWeights, LSTMError, LSTMState
 
 __all__ = ["POLL_LIMIT", "on_device", "run_plan"]
@@ -29,11 +30,14 @@ POLL_LIMIT = 1 << 22  # seconds, where an exchange takes about a microsecond
 BUFFER_BYTES = 64 * 2**20
 
 
-def _packed(plan: Plan, launch: Launch, weights: Sequence[LayerWeights]) -> Fragments:
+def _packed(plan: Plan, launch: Launch, weights: Sequence[LayerWeights]) -> Fragments | Tiles:
     """Launches for any number of rows share what was packed."""
-    key = (launch.kernel, launch.layers, launch.units, launch.K, launch.warps, plan.split)
+    wide = launch.kernel == "wide"
+    cut = tile_columns(launch, split=plan.split) if wide else plan.split
+    key = (launch.kernel, launch.layers, launch.units, launch.K, cut)
     tensors = [tensor for layer in weights for tensor in layer]
-    return packed_once(tensors, key, lambda: pack_launch(plan, launch, weights))
+    pack = pack_tiles if wide else pack_launch
+    return packed_once(tensors, key, lambda: pack(plan, launch, weights))
 
 
 def run_plan(
@@ -64,7 +68,7 @@ def run_plan(
 
 def _run_piece(
     plan: Plan,
-    packed: list[Fragments],
+    packed: list[Fragments | Tiles],
     x: Tensor,
     state: LSTMState,
     lengths: Tensor | None,
@@ -101,7 +105,7 @@ class _Group(NamedTuple):
 
     plan: Plan
     launch: Launch
-    w: Fragments
+    w: Fragments | Tiles
     x: Tensor
     state: LSTMState
     lengths: Tensor | None
@@ -110,24 +114,25 @@ class _Group(NamedTuple):
     def run(self) -> tuple[Tensor, LSTMState]:
         plan, launch, x, state = self.plan, self.launch, self.x, self.state
         T, B = x.shape[:2]
-        width = launch_geometry(plan, launch).width
+        width = launch_width(plan, launch)
         with on_device(x.device):
             memory = prepare(
-                *(x, state.h, width, HALVES[plan.dtype]), residual=plan.residual, split=plan.split
+                *(x, state.h, width, HALVES[plan.dtype]),
+                residual=plan.residual,
+                split=plan.split,
+                counted=launch.kernel == "wide",
             )
             if self.lengths is not None:
                 # A row of no timestep keeps its h; the kernel keeps its C.
                 memory.h.copy_(state.h)
-            self._start(
-                _kernels.fragment_kernel(),
-                *arguments(
-                    *(self.w, memory, x, state.C),
-                    *(self.lengths, error_of(x.device), self._times(T)),
-                ),
-                T,
-                POLL_LIMIT,
-                rows=B,
-            )
+            others = (memory, x, state.C, self.lengths, error_of(x.device), self._times(T))
+            if isinstance(self.w, Tiles):
+                kernel = _kernels.wide_kernel()
+                given = wide_arguments(self.w, *others, split=plan.split)
+            else:
+                kernel = _kernels.fragment_kernel()
+                given = arguments(self.w, *others)
+            self._start(kernel, *given, T, POLL_LIMIT, rows=B)
         y = memory.y.view(torch.float32).view(T, B, launch.hidden)
         return y, LSTMState(memory.h, memory.C)
 

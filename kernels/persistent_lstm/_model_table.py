@@ -28,7 +28,10 @@ def model_lines(plan: Plan, *, ragged: bool, ghz: float) -> Iterator[str]:
     """Yield a table for each kernel of ``plan``; ``ghz`` makes cycles nanoseconds."""
     kernels = {(one.kernel, one.units, one.rows): one for one in plan.launches}
     for launch in kernels.values():
-        yield from _table(plan, launch, ragged=ragged, ghz=ghz)
+        if launch.kernel == "fragment":
+            yield from _table(plan, launch, ragged=ragged, ghz=ghz)
+        else:
+            yield f"  the {launch.kernel} kernel has no model"
 
 
 def _table(plan: Plan, launch: Launch, *, ragged: bool, ghz: float) -> Iterator[str]:

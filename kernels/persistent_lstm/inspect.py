@@ -216,7 +216,8 @@ def _show_table(cases: Iterable[Case], *, as_json: bool) -> int:
 def _line(case: Case, found: Residency) -> str:
     launch, code = found.launch, found.code
     kernel = f"{launch.kernel} U={launch.units} rows={launch.rows}"
-    proof = "; ".join(found.problems) or f"{launch.weight_bytes} in registers, resident"
+    where = "shared memory" if launch.kernel == "wide" else "registers"
+    proof = "; ".join(found.problems) or f"{launch.weight_bytes} in {where}, resident"
     return COLUMNS.format(
         *(f"sm_{code.target}", case.device, str(case), kernel),
         *(code.registers, code.spill, code.shared, code.weight_loads_in_loop),

@@ -22,7 +22,8 @@ class Launch:
     """One launch, or one for each group of ``rows`` rows, and where its weights live.
 
     Args:
-        kernel: ``fragment``: weights in registers, all ``layers`` pipelined.
+        kernel: ``fragment``: weights in registers; ``wide``: in shared memory, for many rows.
+            Both pipeline all ``layers``.
         layers: first layer and one past the last.
         rows: rows of a launch; N: columns of its product, rows rounded up.
         K: columns of W_hh that the warps of a program hold, H rounded up.
@@ -127,13 +128,15 @@ def _describe(plan: Plan, number: int, one: Launch) -> list[str]:
     which = f"layer {first}" if first == last else f"layers {first}-{last}"
     groups = plan.row_groups(one)
     times = "" if groups == 1 else f", {groups} times for {one.rows} rows each"
-    share = one.weight_bytes / plan.device.registers
+    wide = one.kernel == "wide"
+    share = one.weight_bytes / (plan.device.shared if wide else plan.device.registers)
+    place = "shared memory" if wide else "registers"
     return [
         f"  launch {number}: {which}, {one.kernel} kernel{times}",
         f"    {one.programs} programs of {one.warps} warps; "
         f"each owns {one.units} units of one layer",
         f"    a program holds {4 * one.units} x {one.K} of each of W_ih and W_hh: "
-        f"{_size(one.weight_bytes)}, {share:.0%} of a multiprocessor's registers",
+        f"{_size(one.weight_bytes)}, {share:.0%} of a multiprocessor's {place}",
         f"    it takes {_size(one.shared)} of {_size(plan.device.shared)} of shared memory",
         f"    T{'' if one.depth == 1 else f' + {one.depth - 1}'} exchanges of h; nothing outside",
     ]

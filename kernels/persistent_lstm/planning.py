@@ -5,7 +5,7 @@ Legend: L layers, B rows, H hidden size, I input size, U units of a layer that o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -15,7 +15,16 @@ from .devices import KIB, Device
 from .plan import Launch, Plan, positive
 from .types import LSTMError
 
-__all__ = ["PLANNERS", "Geometry", "geometry", "launch_geometry", "make_plan"]
+__all__ = [
+    "PLANNERS",
+    "Geometry",
+    "geometry",
+    "launch_geometry",
+    "launch_width",
+    "make_plan",
+    "make_wide_plan",
+    "tile_columns",
+]
 
 MOST_ROWS = 128
 MOST_IN_REGISTERS = 128 * KIB  # of weights: half of a multiprocessor's, the rest is the work's
@@ -24,6 +33,13 @@ MOST_SUMS_NORMED = 2  # with a residual input: two buffers of sums side by side
 FEWEST_UNITS = 2 * K_TILE  # a warp's window is as wide
 STATIC_SHARED = 48 * KIB  # what a program may declare
 SCRATCH = 2 * KIB  # of shared memory, beside what is counted
+# Of the wide kernel: measured with 32 and 64 rows, and fastest with 4 warps.
+WIDE_FROM = 32
+MOST_ROWS_WIDE = 64
+WIDE_UNITS = 16
+WIDE_WARPS = 4
+MOST_COLUMNS, WIDE_COLUMNS = 128, 64  # of a tile
+WIDE_CAPABILITY = 90  # whose tensor cores read weights from shared memory, and on which it ran
 
 
 @dataclass(frozen=True)
@@ -183,5 +199,90 @@ def _too_large(inputs: int, hidden: int, device: Device) -> str:
     )
 
 
-PLANNERS = {"triton": make_plan}
-"""What plans for each backend of kernels; ``auto`` asks ``triton``."""
+def tile_columns(launch: Launch, *, split: bool) -> int:
+    """Return how many columns a tile of the wide kernel has.
+
+    As measured, 128, where that leaves registers enough: two tiles of h are at hand at a time.
+    """
+    narrow = split or launch.N > WIDE_FROM or launch.hidden % MOST_COLUMNS != 0
+    return WIDE_COLUMNS if narrow else MOST_COLUMNS
+
+
+def wide_width(inputs: int, hidden: int) -> int:
+    """Return the columns of W_ih in the wide kernel, filled up."""
+    columns = WIDE_COLUMNS if hidden % MOST_COLUMNS else MOST_COLUMNS
+    return max(-(-inputs // columns) * columns, hidden)
+
+
+def launch_width(plan: Plan, launch: Launch) -> int:
+    """Return the columns of W_ih in ``launch``, filled up."""
+    if launch.kernel == "fragment":
+        return launch_geometry(plan, launch).width
+    return wide_width(plan.inputs if launch.layers[0] == 0 else plan.hidden, plan.hidden)
+
+
+@lru_cache(maxsize=1024)
+def make_wide_plan(
+    layers: int,
+    hidden: int,
+    batch: int,
+    dtype: torch.dtype,
+    device: Device,
+    *,
+    inputs: int | None = None,
+    residual: bool = False,
+    split: bool = True,
+) -> Plan:
+    """Plan a stack for the wide kernel where there are rows enough for it and it fits.
+
+    Otherwise, the plan is that of ``make_plan``, whose arguments these are.
+    """
+    plan = make_plan(
+        *(layers, hidden, batch, dtype, device), inputs=inputs, residual=residual, split=split
+    )
+    if batch < WIDE_FROM or hidden % WIDE_COLUMNS or device.capability != WIDE_CAPABILITY:
+        return plan
+    if not plan.fits:
+        return plan
+    # In two halves, 64 rows of a residual stack spill: 424 bytes a thread (Triton 3.8).
+    most_rows = WIDE_FROM if split and residual else MOST_ROWS_WIDE
+    launches: list[Launch] = []
+    first = 0
+    while first < layers:
+        width = wide_width(plan.inputs if first == 0 else hidden, hidden)
+        # A wider input takes a launch of its own; narrower ones are filled up.
+        most = 1 if width > hidden else device.multiprocessors * WIDE_UNITS // hidden
+        if most == 0:
+            return plan
+        groups = -(-(layers - first) // most)
+        depth = 1 if width > hidden else -(-(layers - first) // groups)
+        launch = _wide(hidden, width, min(batch, most_rows), (first, first + depth))
+        if launch.programs > device.multiprocessors or launch.shared > device.shared:
+            return plan
+        launches.append(launch)
+        first += depth
+    return replace(plan, launches=tuple(launches), reason="")
+
+
+def _wide(hidden: int, width: int, rows: int, layers: tuple[int, int]) -> Launch:
+    N = WIDE_FROM if rows <= WIDE_FROM else MOST_ROWS_WIDE
+    weights = 4 * WIDE_UNITS * (width + hidden) * 2
+    # Beside the weights: tiles of h on their way to the tensor cores, and sums on theirs.
+    staging = 2 * N * MOST_COLUMNS * 2
+    return Launch(
+        kernel="wide",
+        layers=layers,
+        hidden=hidden,
+        rows=rows,
+        N=N,
+        units=WIDE_UNITS,
+        K=hidden,
+        warps=WIDE_WARPS,
+        weight_bytes=weights,
+        shared=weights + staging + SCRATCH,
+    )
+
+
+PLANNERS = {"triton": make_plan, "triton-wide": make_wide_plan}
+"""What plans for each backend of kernels; ``auto`` asks ``triton``. ``triton-wide`` is to be
+measured: what is known of its kernel was measured of a prototype (benchmarks/results)."""

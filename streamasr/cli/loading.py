@@ -41,7 +41,7 @@ def recognizer_options(
     phrases = read_hotwords(hotwords) if hotwords else []
     if folded := folded_note(phrases):
         note(folded)
-    if backend is Backend.triton:
+    if backend in (Backend.triton, Backend.triton_wide):
         check_gpu(backend.value)
     if decoder is Decoder.beam or hotwords or nbest > 1:
         from ..decoding.loading import check_beam

@@ -48,6 +48,7 @@ class Backend(StrEnum):
     cpu = "cpu"
     torch = "torch"
     triton = "triton"
+    triton_wide = "triton-wide"
 
 
 class Decoder(StrEnum):

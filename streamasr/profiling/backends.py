@@ -83,6 +83,10 @@ def _triton(problem: Problem) -> Call:
     return _ours(problem, "triton")
 
 
+def _wide(problem: Problem) -> Call:
+    return _ours(problem, "triton-wide")
+
+
 def _torch(problem: Problem) -> Call:
     return _ours(problem, "torch")
 
@@ -170,6 +174,15 @@ BACKENDS = {
             *("triton-graph", _triton, "the same, one CUDA graph a chunk", "gpu"),
             graph=True,
             kernels="triton",
+        ),
+        Backend(
+            *("triton-wide", _wide, "its plan for 32 rows or more, to be measured", "gpu"),
+            kernels="triton-wide",
+        ),
+        Backend(
+            *("triton-wide-graph", _wide, "the same, one CUDA graph a chunk", "gpu"),
+            graph=True,
+            kernels="triton-wide",
         ),
         Backend("cudnn-stacked", _stacked, "torch.nn.LSTM on the GPU", "gpu", residual=False),
         Backend(

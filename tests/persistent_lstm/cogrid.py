@@ -227,9 +227,9 @@ def _tick():
 
 
 def _patch_clocks(patch):
-    from persistent_lstm import _device, _fragment
+    from persistent_lstm import _device, _fragment, _wide
 
-    for module in (_device, _fragment):
+    for module in (_device, _fragment, _wide):
         for name in ("clock", "global_timer", "multiprocessor"):
             patch.setattr(module, name, _tick, raising=False)
 

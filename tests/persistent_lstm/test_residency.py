@@ -18,6 +18,7 @@ from persistent_lstm import DEVICES, LayerWeights, PersistentLSTM, make_plan, ze
 from persistent_lstm._arguments import POINTER, argument_types
 from persistent_lstm._launch import run_plan
 from persistent_lstm._sass import bytes_read, is_plain_global_load, kept_registers, parse, time_loop
+from persistent_lstm.planning import PLANNERS
 from persistent_lstm.residency import MachineCode, problems
 
 HERE = Path(__file__).parent
@@ -61,6 +62,26 @@ def test_weights_are_resident_and_nothing_spills(device):
         assert counts["LDG STRONG"] > 0
         assert counts["STG"] > 0
         assert sum(counts.get(name, 0) for name in ("HMMA", "HGMMA", "UTCHMMA")) > 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kernels"), [(("-B", "32,64", "--rounded"), 2), (("-B", "64", "--residual"), 1)]
+)
+def test_the_wide_kernel_keeps_its_weights_in_shared_memory(sizes, kernels):
+    code, output, errors = inspect(
+        *("--json", "--for", "h100", "--backend", "triton-wide", "--ragged", *sizes)
+    )
+    assert (code, errors) == (0, "")
+    rows = json.loads(output)
+    assert len(rows) == kernels
+    for row in rows:
+        assert row["kernel"] == "wide"
+        assert row["problems"] == []
+        assert row["spill"] == row["weight_loads_in_loop"] == 0
+        # More than the registers of its threads hold: it can be nowhere else.
+        assert row["weight_bytes"] >= 128 * 1024 > 4 * row["registers"] * 4 * 32
+        assert row["weight_bytes"] < row["shared"] <= row["shared_planned"]
+        assert row["counts"]["HGMMA"] > 0
 
 
 @pytest.fixture(scope="module")
@@ -144,24 +165,27 @@ def test_importing_the_library_does_not_import_triton():
 
 
 @pytest.mark.parametrize("ragged", [False, True])
-@pytest.mark.parametrize("batch", [2, 32])
+@pytest.mark.parametrize("planner", PLANNERS)
 @pytest.mark.parametrize("split", [False, True])
-def test_what_is_compiled_ahead_is_what_is_launched(monkeypatch, batch, split, ragged):
+def test_what_is_compiled_ahead_is_what_is_launched(monkeypatch, planner, split, ragged):
     launched = []
 
     def record(self, kernel, *arguments, rows):
         launched.append((self.launch, kernel, arguments, rows))
 
     monkeypatch.setattr(persistent_lstm._launch._Group, "_start", record)
-    module = PersistentLSTM(24, 32, 2)
+    module = PersistentLSTM(24, 64, 2)
+    batch = 33
     weights = [LayerWeights(*(t.detach().bfloat16() for t in w)) for w in module.weights]
-    plan = make_plan(2, 32, batch, torch.bfloat16, DEVICES["h200"], inputs=24, split=split)
+    plan = PLANNERS[planner](
+        *(2, 64, batch, torch.bfloat16, DEVICES["h200"]), inputs=24, split=split
+    )
     lengths = torch.full((batch,), 3, dtype=torch.int32) if ragged else None
     run_plan(plan, torch.randn(3, batch, 24), weights, zero_state(weights, batch), lengths=lengths)
     assert [one for one, *_ in launched] == list(plan.launches)
     for one, kernel, arguments, rows in launched:
         assert rows == one.rows
-        types = argument_types(ragged=ragged)
+        types = argument_types(plan, one, ragged=ragged)
         names = [name for name in kernel.arg_names if name in types]
         assert names == list(types) == kernel.arg_names[: len(types)]
         for name, argument in zip(names, arguments, strict=True):
