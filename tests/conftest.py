@@ -136,7 +136,10 @@ def toy_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> Plan:
         first = weights[0]
         return PLANNERS[backend](
-            *(len(weights), first.w_hh.shape[1], batch, first.w_hh.dtype),
+            len(weights),
+            first.w_hh.shape[1],
+            batch,
+            first.w_hh.dtype,
             Device("toy", 90, 4, 227 * 1024),
             inputs=first.w_ih.shape[1],
             residual=residual,

@@ -124,7 +124,7 @@ def test_a_graph_is_compared_and_timed_as_on_a_gpu(monkeypatch):
 def test_a_wrong_search_is_found(monkeypatch):
     advance = GpuSearch.advance
     monkeypatch.setattr(
-        *(GpuSearch, "advance"), lambda self, x, *rest: advance(self, x.roll(1, dims=2), *rest)
+        GpuSearch, "advance", lambda self, x, *rest: advance(self, x.roll(1, dims=2), *rest)
     )
     found = search.search(TINY, torch.device("cpu"))
     assert not found["ok"]

@@ -30,7 +30,10 @@ DONE:
 mov.b32 $0, n;
 }"""
     return core.inline_asm_elementwise(
-        *(text, "=r,l,r,r", [pointer, wanted, limit], core.int32),
+        text,
+        "=r,l,r,r",
+        [pointer, wanted, limit],
+        core.int32,
         is_pure=False,
         pack=1,
         _semantic=_semantic,
@@ -50,7 +53,10 @@ setp.eq.u32 p, t, 0;
 mov.b32 $0, 0;
 }"""
     return core.inline_asm_elementwise(
-        *(text, "=r,l,r", [pointer, amount], core.int32),
+        text,
+        "=r,l,r",
+        [pointer, amount],
+        core.int32,
         is_pure=False,
         pack=1,
         _semantic=_semantic,

@@ -132,7 +132,7 @@ def sum_over_warps(partials, thread, turn, sums, units, alone):
 def moments_over_warps(partials, sums_of, squares, rows, thread, sums, units, split):
     found = stand_ins.sum_over_warps(_arrays(partials), _plain(sums), _plain(units))
     moments = stand_ins.row_moments(
-        *(_arrays(sums_of), _arrays(squares), _arrays(rows), bool(_plain(split)))
+        _arrays(sums_of), _arrays(squares), _arrays(rows), bool(_plain(split))
     )
     return _tensors([*found, *moments[0], *moments[1]])
 

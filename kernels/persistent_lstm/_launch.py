@@ -117,7 +117,10 @@ class _Group(NamedTuple):
         width = launch_width(plan, launch)
         with on_device(x.device):
             memory = prepare(
-                *(x, state.h, width, HALVES[plan.dtype]),
+                x,
+                state.h,
+                width,
+                HALVES[plan.dtype],
                 residual=plan.residual,
                 split=plan.split,
                 counted=launch.kernel == "wide",

@@ -46,8 +46,16 @@ def _table(plan: Plan, launch: Launch, *, ragged: bool, ghz: float) -> Iterator[
         f"turn{'s' if turns > 1 else ''}, sm_{code.target}, Triton {code.triton}"
     )
     yield ROW.format(
-        *("", "cycles", "ns", "measured", "instructions"),
-        *("products", "polls", "special", "shared", "barriers"),
+        "",
+        "cycles",
+        "ns",
+        "measured",
+        "instructions",
+        "products",
+        "polls",
+        "special",
+        "shared",
+        "barriers",
     )
     for number, part in enumerate(parts):
         found = "" if measured is None or turns > 1 else str(measured[number])
@@ -60,9 +68,16 @@ def _table(plan: Plan, launch: Launch, *, ragged: bool, ghz: float) -> Iterator[
 def _row(part: Segment, ghz: float, measured: str) -> str:
     counts = {name: part.counts.get(kind, 0) for name, kind in COUNTED.items()}
     return ROW.format(
-        *(part.name, f"{part.cycles:.0f}", f"{part.cycles / ghz:.0f}", measured),
-        *(sum(part.counts.values()), counts["products"], counts["polls"], counts["special"]),
-        *(part.wavefronts, counts["barriers"]),
+        part.name,
+        f"{part.cycles:.0f}",
+        f"{part.cycles / ghz:.0f}",
+        measured,
+        sum(part.counts.values()),
+        counts["products"],
+        counts["polls"],
+        counts["special"],
+        part.wavefronts,
+        counts["barriers"],
     )
 
 

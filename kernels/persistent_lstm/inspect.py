@@ -45,7 +45,11 @@ class Case(NamedTuple):
     def plan(self) -> Plan:
         """The plan for it."""
         return PLANNERS[self.backend](
-            *(self.layers, self.hidden, self.batch, self.dtype, DEVICES[self.device]),
+            self.layers,
+            self.hidden,
+            self.batch,
+            self.dtype,
+            DEVICES[self.device],
             residual=self.residual,
             split=self.split,
         )
@@ -75,7 +79,10 @@ def standard_cases(device: str, *, quick: bool = False) -> Iterator[Case]:
             for split in switches:
                 for ragged in switches:
                     yield Case(
-                        *(device, 4, 512, batch),
+                        device,
+                        4,
+                        512,
+                        batch,
                         residual=residual,
                         split=split,
                         ragged=ragged,
@@ -171,7 +178,11 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
             for hidden in options.H or [512]:
                 for batch in options.B or [1]:
                     yield Case(
-                        *(device, layers, hidden, batch, DTYPES[options.dtype]),
+                        device,
+                        layers,
+                        hidden,
+                        batch,
+                        DTYPES[options.dtype],
                         residual=options.residual,
                         split=not options.rounded,
                         ragged=options.ragged,
@@ -185,7 +196,15 @@ def _show_table(cases: Iterable[Case], *, as_json: bool) -> int:
     if not as_json:
         print(
             COLUMNS.format(
-                *("target", "GPU", "case", "kernel", "regs", "spill", "shared", "loads", "ways"),
+                "target",
+                "GPU",
+                "case",
+                "kernel",
+                "regs",
+                "spill",
+                "shared",
+                "loads",
+                "ways",
                 "weights a program",
             )
         )
@@ -219,9 +238,16 @@ def _line(case: Case, found: Residency) -> str:
     where = "shared memory" if launch.kernel == "wide" else "registers"
     proof = "; ".join(found.problems) or f"{launch.weight_bytes} in {where}, resident"
     return COLUMNS.format(
-        *(f"sm_{code.target}", case.device, str(case), kernel),
-        *(code.registers, code.spill, code.shared, code.weight_loads_in_loop),
-        *("?" if code.unknown_accesses else f"{code.ways:g}", proof),
+        f"sm_{code.target}",
+        case.device,
+        str(case),
+        kernel,
+        code.registers,
+        code.spill,
+        code.shared,
+        code.weight_loads_in_loop,
+        "?" if code.unknown_accesses else f"{code.ways:g}",
+        proof,
     )
 
 

@@ -119,9 +119,7 @@ def make_plan(
     positive(layers, hidden, batch, inputs)
 
     def plan(launches: tuple[Launch, ...], reason: str = "") -> Plan:
-        return Plan(
-            *(layers, hidden, inputs, batch, dtype, residual, split, device, launches, reason)
-        )
+        return Plan(layers, hidden, inputs, batch, dtype, residual, split, device, launches, reason)
 
     problem = _unsuited(hidden, dtype, device)
     if problem:
@@ -238,7 +236,7 @@ def make_wide_plan(
     Otherwise, the plan is that of ``make_plan``, whose arguments these are.
     """
     plan = make_plan(
-        *(layers, hidden, batch, dtype, device), inputs=inputs, residual=residual, split=split
+        layers, hidden, batch, dtype, device, inputs=inputs, residual=residual, split=split
     )
     if batch < WIDE_FROM or hidden % WIDE_COLUMNS or device.capability != WIDE_CAPABILITY:
         return plan

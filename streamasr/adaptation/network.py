@@ -81,7 +81,9 @@ def _layer(r: Tensor, tensors: dict[str, Tensor], prefix: str, layer: int) -> Te
     zero = r.new_zeros(1, r.shape[1], weights[1].shape[1])
     # With train=True torch takes oneDNN's layer, three times as fast.
     out, _, _ = torch.lstm(
-        *(_normalised(r), [zero, zero], weights),
+        _normalised(r),
+        [zero, zero],
+        weights,
         has_biases=True,
         num_layers=1,
         dropout=0.0,

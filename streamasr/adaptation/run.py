@@ -121,8 +121,14 @@ def adapt(
         shutil.copytree(model, made)
     seconds = (sum(r.seconds for r in parts.train), sum(r.seconds for r in parts.held_out))
     result = Adaptation(
-        *(output, improved, before, after, tuple(loop.losses), seconds),
-        *(tuple(rejected), tuple(failed)),
+        output,
+        improved,
+        before,
+        after,
+        tuple(loop.losses),
+        seconds,
+        tuple(rejected),
+        tuple(failed),
     )
     made.rename(output)
     shutil.rmtree(work)

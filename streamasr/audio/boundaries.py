@@ -30,7 +30,14 @@ HEAD_BYTES = 20
 """The longest of them."""
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 BEGINNINGS = (
-    *(b"FORM", b"caff", b"riff", b"\x30\x26\xb2\x75", b"FLV\x01", b"Crea", b"#!AM", b"NIST"),
+    b"FORM",
+    b"caff",
+    b"riff",
+    b"\x30\x26\xb2\x75",
+    b"FLV\x01",
+    b"Crea",
+    b"#!AM",
+    b"NIST",
     EBML,
 )
 BLOCK_BYTES = 2**20

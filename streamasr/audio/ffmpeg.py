@@ -24,7 +24,18 @@ MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 # Containers whose header states the length; `WavPart` knows that of a WAV. Elsewhere FFmpeg
 # guesses it from the bit rate.
 STATING_LENGTH = {
-    *(MP4, MATROSKA, "asf", "avi", "flac", "aiff", "au", "caf", "w64", "wv", "ape", "tta"),
+    MP4,
+    MATROSKA,
+    "asf",
+    "avi",
+    "flac",
+    "aiff",
+    "au",
+    "caf",
+    "w64",
+    "wv",
+    "ape",
+    "tta",
 }
 # Containers with timestamps of their own. Elsewhere FFmpeg counts bytes or frames.
 TIMED = {MP4, MATROSKA, "asf", "flv", "nut", "ogg", "mpegts", "mpeg"}

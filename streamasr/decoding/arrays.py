@@ -26,15 +26,26 @@ def tree_arrays(tree: Tree, skipped: NDArray[np.uint8]) -> tuple[NDArray[Any], .
     """Return a tree as the kernel takes it; ``skipped`` has a bit for each word to pass over."""
     nodes, words = frozen(tree.nodes), frozen(tree.words)
     return (
-        *(nodes, nodes.view(np.float32), nodes.view(np.int64)),
-        *(words, words.view(np.float32), frozen(skipped)),
+        nodes,
+        nodes.view(np.float32),
+        nodes.view(np.int64),
+        words,
+        words.view(np.float32),
+        frozen(skipped),
     )
 
 
 def lm_arrays(lm: Automaton) -> tuple[Any, ...]:
     """Return an n-gram automaton as the kernel takes it."""
     arrays: tuple[NDArray[Any], ...] = (
-        *(lm.state_arcs, lm.state_backoff, lm.arcs, lm.arc_states, lm.arc_ranks),
-        *(lm.unigram, lm.unigram_next, lm.arc_values, lm.backoff_values),
+        lm.state_arcs,
+        lm.state_backoff,
+        lm.arcs,
+        lm.arc_states,
+        lm.arc_ranks,
+        lm.unigram,
+        lm.unigram_next,
+        lm.arc_values,
+        lm.backoff_values,
     )
     return (*map(frozen, arrays), lm.first_arc_state)

@@ -70,7 +70,10 @@ def load_beam(
     if config.rescoring_weight and not rescorer:
         raise ModelError(f"{folder / WEIGHTS}: missing, but {SETTINGS} has rescoring_weight for it")
     return BeamDecoder(
-        *(tokens, step_seconds, graph, config),
+        tokens,
+        step_seconds,
+        graph,
+        config,
         hotwords=hotwords,
         rules=rules,
         nbest=nbest,

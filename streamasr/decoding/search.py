@@ -98,8 +98,11 @@ class Search:
         self._unit_tokens = _tokens_of_units(self._units, size)
         self._beam, self._lm_weight, self._silence = beam, lm_weight, silence
         self._settings = (
-            *(np.float32(threshold), min(tokens, size - 1), np.float32(lm_weight)),
-            *(np.float32(word_score), np.float32(RARE)),
+            np.float32(threshold),
+            min(tokens, size - 1),
+            np.float32(lm_weight),
+            np.float32(word_score),
+            np.float32(RARE),
         )
         self._lm = lm_arrays(graph.lm)
         self._tree = tree_arrays(graph.tree, np.zeros(1, np.uint8))
@@ -302,8 +305,10 @@ def _new_scratch(candidates: int, beam: int, tokens: int) -> tuple[Any, ...]:
     rows = np.empty((candidates, 8), np.int32)
     work = (
         *_both(rows),
-        *(np.empty(candidates, np.int64), np.empty(candidates, np.int32)),
-        *(np.full(size, -1, np.int32), shift),
+        np.empty(candidates, np.int64),
+        np.empty(candidates, np.int32),
+        np.full(size, -1, np.int32),
+        shift,
     )
     cache = (
         np.full(CACHE_SIZE, -1, np.int64),
@@ -312,8 +317,12 @@ def _new_scratch(candidates: int, beam: int, tokens: int) -> tuple[Any, ...]:
     )
     pushed = np.empty(beam, np.int32)
     return (
-        *(work, cache, np.empty(BUCKETS, np.int32), pushed),
-        *(np.empty(tokens, np.int32), np.empty(tokens, np.float32)),
+        work,
+        cache,
+        np.empty(BUCKETS, np.int32),
+        pushed,
+        np.empty(tokens, np.int32),
+        np.empty(tokens, np.float32),
     )
 
 

@@ -252,8 +252,13 @@ WRITERS: Mapping[str, TranscriptWriter] = MappingProxyType(
     {
         writer.format: writer
         for writer in (
-            *(TxtWriter(), JsonWriter(), JsonlWriter()),
-            *(SrtWriter(), VttWriter(), TsvWriter(), CtmWriter()),
+            TxtWriter(),
+            JsonWriter(),
+            JsonlWriter(),
+            SrtWriter(),
+            VttWriter(),
+            TsvWriter(),
+            CtmWriter(),
         )
     }
 )

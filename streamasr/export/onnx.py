@@ -148,7 +148,10 @@ def _acoustic_graph(model: AcousticModel) -> onnx.GraphProto:
                 assert layer.bias is not None
                 rows, columns = (int(p) for p in layer.padding)
                 maps = g.one(
-                    *("Conv", maps, g.constant(layer.weight), g.constant(layer.bias)),
+                    "Conv",
+                    maps,
+                    g.constant(layer.weight),
+                    g.constant(layer.bias),
                     strides=list(layer.stride),
                     pads=[rows, columns, rows, columns],
                 )

@@ -14,20 +14,18 @@ from ..paths import STDIN, is_address, one_line, unusable
 
 __all__ = ["EXTENSIONS", "Input", "expand", "is_collection"]
 
-EXTENSIONS = frozenset(
-    f".{name}"
-    for name in (
-        *("3g2", "3ga", "3gp", "aac", "ac3", "adts", "aif", "aifc", "aiff", "alac", "amr", "ape"),
-        *("asf", "au", "avi", "avr", "awb", "caf", "dff", "divx", "dsf", "dss", "dts", "dv"),
-        *("eac3", "ec3", "f4a", "f4v", "flac", "flv", "gsm", "ircam", "isma", "ismv", "loas"),
-        *("m2a", "m2t", "m2ts", "m2v", "m4a", "m4b", "m4r", "m4v", "mka", "mkv", "mlp", "mov"),
-        *("mp1", "mp2", "mp3", "mp4", "mpa", "mpc", "mpeg", "mpg", "mpga", "mts", "mxf", "nist"),
-        *("nut", "oga", "ogg", "ogm", "ogv", "ogx", "oma", "opus", "paf", "qcp", "qt", "ra"),
-        *("rf64", "rm", "rmvb", "sf", "shn", "snd", "sox", "sph", "spx", "tak", "thd", "ts"),
-        *("tta", "vob", "voc", "vqf", "w64", "wav", "wave", "weba", "webm", "wma", "wmv", "wtv"),
-        *("wv", "xwma"),
-    )
-)
+_READABLE = """
+    3g2 3ga 3gp aac ac3 adts aif aifc aiff alac amr ape
+    asf au avi avr awb caf dff divx dsf dss dts dv
+    eac3 ec3 f4a f4v flac flv gsm ircam isma ismv loas
+    m2a m2t m2ts m2v m4a m4b m4r m4v mka mkv mlp mov
+    mp1 mp2 mp3 mp4 mpa mpc mpeg mpg mpga mts mxf nist
+    nut oga ogg ogm ogv ogx oma opus paf qcp qt ra
+    rf64 rm rmvb sf shn snd sox sph spx tak thd ts
+    tta vob voc vqf w64 wav wave weba webm wma wmv wtv
+    wv xwma
+"""
+EXTENSIONS = frozenset(f".{name}" for name in _READABLE.split())
 """What is taken for a recording in a folder: what libsndfile and FFmpeg read and people have."""
 
 MANIFEST = ".tsv"

@@ -107,8 +107,13 @@ class Journal:
         """Commit an entry; when this returns, killing the process does not lose it."""
         problem = None if entry.problem is None else _text(entry.problem)
         values = (
-            *(_text(entry.source), _text(entry.output), entry.size, entry.mtime_ns),
-            *(entry.settings, entry.seconds, problem),
+            _text(entry.source),
+            _text(entry.output),
+            entry.size,
+            entry.mtime_ns,
+            entry.settings,
+            entry.seconds,
+            problem,
         )
         self._try(lambda: self._database.execute(_RECORD, values))
 

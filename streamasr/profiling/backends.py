@@ -62,7 +62,10 @@ class Backend:
         """Return what it runs of ``cell``."""
         residual = cell.residual and self.residual
         return Cell(
-            *(cell.layers, cell.hidden, cell.batch, cell.timesteps),
+            cell.layers,
+            cell.hidden,
+            cell.batch,
+            cell.timesteps,
             self.dtype or cell.dtype,
             residual,
         )
@@ -171,27 +174,42 @@ BACKENDS = {
     for backend in (
         Backend("triton", _triton, "the persistent kernel", "gpu", kernels="triton"),
         Backend(
-            *("triton-graph", _triton, "the same, one CUDA graph a chunk", "gpu"),
+            "triton-graph",
+            _triton,
+            "the same, one CUDA graph a chunk",
+            "gpu",
             graph=True,
             kernels="triton",
         ),
         Backend(
-            *("triton-wide", _wide, "its plan for 32 rows or more, to be measured", "gpu"),
+            "triton-wide",
+            _wide,
+            "its plan for 32 rows or more, to be measured",
+            "gpu",
             kernels="triton-wide",
         ),
         Backend(
-            *("triton-wide-graph", _wide, "the same, one CUDA graph a chunk", "gpu"),
+            "triton-wide-graph",
+            _wide,
+            "the same, one CUDA graph a chunk",
+            "gpu",
             graph=True,
             kernels="triton-wide",
         ),
         Backend("cudnn-stacked", _stacked, "torch.nn.LSTM on the GPU", "gpu", residual=False),
         Backend(
-            *("cudnn-stacked-graph", _stacked, "the same, one CUDA graph a chunk", "gpu"),
+            "cudnn-stacked-graph",
+            _stacked,
+            "the same, one CUDA graph a chunk",
+            "gpu",
             residual=False,
             graph=True,
         ),
         Backend(
-            *("cudnn-per-layer", _per_layer, "a float16 torch.nn.LSTM for each layer", "gpu"),
+            "cudnn-per-layer",
+            _per_layer,
+            "a float16 torch.nn.LSTM for each layer",
+            "gpu",
             residual=False,
             dtype="float16",
         ),

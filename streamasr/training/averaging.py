@@ -32,7 +32,10 @@ def average_runs(runs: Sequence[Path], folder: Path) -> None:
             channels=sizes.channels,
             second=sizes.second_layers,
         ),
-        *(sizes.input_size, sizes.vocab_size, sizes.phone_size, sizes.n_mels),
+        sizes.input_size,
+        sizes.vocab_size,
+        sizes.phone_size,
+        sizes.n_mels,
     )
     shapes = {name: value.shape for name, value in network.state_dict().items()}
     mean = {name: torch.zeros(shape) for name, shape in shapes.items()}

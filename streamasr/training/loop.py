@@ -204,8 +204,13 @@ class _Run:
         pronunciations = Pronunciations(self.config.phones.lexicon, self.phones)
         rng = np.random.default_rng((self.config.seed, epoch, 1))
         return cut_corpus(
-            *(self.corpus, labels, self.tokens, pronunciations),
-            *(data.piece_seconds, data.whole, rng),
+            self.corpus,
+            labels,
+            self.tokens,
+            pronunciations,
+            data.piece_seconds,
+            data.whole,
+            rng,
         )
 
     def _losses(self, labels: Labels | None) -> Losses:

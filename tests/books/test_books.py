@@ -62,8 +62,18 @@ def test_ordinals(number, words):
 @pytest.mark.parametrize(
     ("numeral", "value"),
     [
-        *(("I", 1), ("IV", 4), ("IIII", 4), ("xiv", 14), ("XLIX", 49), ("CCCXC", 390)),
-        *(("IC", None), ("VX", None), ("Ix", None), ("", None), ("MIX", None), ("IIIII", None)),
+        ("I", 1),
+        ("IV", 4),
+        ("IIII", 4),
+        ("xiv", 14),
+        ("XLIX", 49),
+        ("CCCXC", 390),
+        ("IC", None),
+        ("VX", None),
+        ("Ix", None),
+        ("", None),
+        ("MIX", None),
+        ("IIIII", None),
     ],
 )
 def test_roman_numerals(numeral, value):

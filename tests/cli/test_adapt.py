@@ -35,7 +35,7 @@ def test_mistakes_are_one_line(run, tiny_folder: Path, voice: Path, tmp_path: Pa
     assert done.code == 2
     assert "no such model folder" in done.err
     done = run(
-        *("adapt", voice, "-o", tmp_path / "mine", "--model", tiny_folder, "--device", "abacus")
+        "adapt", voice, "-o", tmp_path / "mine", "--model", tiny_folder, "--device", "abacus"
     )
     assert done.code == 2
     assert "device 'abacus' cannot be used here" in done.err

@@ -70,7 +70,8 @@ ONE = {
     "serve, a host": (2, "serve --port 0 --host 192.0.2.1", "192.0.2.1:0 cannot be listened on"),
     "serve, tokens": (2, "serve --port 0 --token-file none", "none"),
     "serve, a key": (
-        *(2, "serve --port 0 --tls-key good.tsv --tls-certificate good.tsv"),
+        2,
+        "serve --port 0 --tls-key good.tsv --tls-certificate good.tsv",
         "not a certificate and its key",
     ),
     **{
@@ -90,7 +91,8 @@ ONE = {
         )
     },
     "transcribe, readings": (
-        *(2, "transcribe --model model --nbest 2 good.flac"),
+        2,
+        "transcribe --model model --nbest 2 good.flac",
         "model/beam.json: missing",
     ),
     "tune, no beam": (2, "tune --model model good.tsv", "model/graph.safetensors: "),

@@ -68,7 +68,14 @@ def test_transcribe_says_it_once_however_quiet(run, folder, samples_folder, opti
 @pytest.mark.parametrize("live", [(), ("--live",)], ids=["", "live"])
 def test_evaluate_says_it_and_its_json_stays_json(run, folder, samples_folder, live):
     done = run(
-        *("evaluate", "--quiet", "--json", "--limit", "1", *live, "--model", folder),
+        "evaluate",
+        "--quiet",
+        "--json",
+        "--limit",
+        "1",
+        *live,
+        "--model",
+        folder,
         samples_folder / "samples.tsv",
     )
     assert json.loads(done.out)["decoder"] == "greedy"

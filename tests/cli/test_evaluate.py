@@ -166,7 +166,12 @@ def test_all_that_names_a_model_names_it_alike(run, tiny_folder, tiny, samples_f
     found = {tiny.fingerprint}
     for extra in ([], ["--stdout"], ["--workers", "1"]):
         done = run(
-            *("transcribe", "--model", tiny_folder, samples_folder / "belly.flac", "-f", "json"),
+            "transcribe",
+            "--model",
+            tiny_folder,
+            samples_folder / "belly.flac",
+            "-f",
+            "json",
             *extra,
         )
         found.add(json.loads(done.out)["made_by"]["model_hash"])

@@ -119,7 +119,9 @@ def test_words_have_the_times_and_posteriors_of_the_cpus_search(distinct):
     assert [distinct.word(span.word) for span in found.spans] == ["abc", "de"]
     for one, other in zip(found.spans, wanted.spans, strict=True):
         assert (one.word, one.first_step, one.last_step) == (
-            *(other.word, other.first_step, other.last_step),
+            other.word,
+            other.first_step,
+            other.last_step,
         )
         assert one.posterior == pytest.approx(other.posterior, rel=1e-5)
     assert len(cpu.firm(host)) == len(cpu.firm(alone)) > 0

@@ -23,7 +23,12 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals, pipes and m
 
 def command(model: Path, *arguments: object) -> list[str]:
     return [
-        *(sys.executable, "-m", "streamasr", "transcribe", "--model", str(model)),
+        sys.executable,
+        "-m",
+        "streamasr",
+        "transcribe",
+        "--model",
+        str(model),
         *map(str, arguments),
     ]
 
@@ -155,7 +160,7 @@ def test_thirty_of_three_hundred_are_broken(
     line = command(tiny_folder, "--workers", 2, "-o", out, folder)
     began = time.monotonic()
     done = subprocess.run(
-        *(line,), capture_output=True, text=True, check=False, preexec_fn=without_privilege
+        line, capture_output=True, text=True, check=False, preexec_fn=without_privilege
     )
     assert time.monotonic() - began < 120
     assert done.returncode == 1
@@ -173,7 +178,7 @@ def test_thirty_of_three_hundred_are_broken(
         assert about.startswith("streamasr: error: ")
         assert message in about
     again = subprocess.run(
-        *(line,), capture_output=True, text=True, check=False, preexec_fn=without_privilege
+        line, capture_output=True, text=True, check=False, preexec_fn=without_privilege
     )
     assert again.returncode == 1
     # Two links that lead nowhere and a file without permission: only trying tells if they still do.

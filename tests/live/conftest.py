@@ -51,8 +51,11 @@ class SoundServer:
     def plug_in(self, rate: int = 48_000, channels: int = 2) -> str:
         """Load a null sink; return the module, which is the microphone's cable."""
         return self.pactl(
-            *("load-module", "module-null-sink", "sink_name=cable"),
-            *(f"rate={rate}", f"channels={channels}"),
+            "load-module",
+            "module-null-sink",
+            "sink_name=cable",
+            f"rate={rate}",
+            f"channels={channels}",
         )
 
     def unplug(self, module: str) -> None:

@@ -42,7 +42,11 @@ class Case:
     def plan(self):
         device = Device("toy", 90, self.programs, 227 * KIB)
         return PLANNERS[self.kernels](
-            *(self.L, self.H, self.B, self.dtype, device),
+            self.L,
+            self.H,
+            self.B,
+            self.dtype,
+            device,
             inputs=self.I,
             residual=self.residual,
             split=self.split,

@@ -16,7 +16,8 @@ from .cogrid import scheduled
     [
         (torch.bfloat16, 32, ("triton", "fragment, weights resident on toy")),
         (
-            *(torch.float32, 32),
+            torch.float32,
+            32,
             ("torch", "weights are of torch.float32: bfloat16 and float16 can run"),
         ),
         (torch.bfloat16, 16, ("torch", "H = 16 is no multiple of 16 from 32 on")),

@@ -21,8 +21,16 @@ def cycles(*inside, warps=1, before=()):
     """Return the segments of a loop whose second one is ``inside``."""
     clock = line("CS2R R2, SR_CLOCKLO")
     text = [
-        *(line("S2R R0, SR_TID.X"), *before, ".L_x_0:", clock, *inside, ".L_x_1:", clock, clock),
-        *(line("@P0 BRA `(.L_x_0)", stall=5), line("EXIT")),
+        line("S2R R0, SR_TID.X"),
+        *before,
+        ".L_x_0:",
+        clock,
+        *inside,
+        ".L_x_1:",
+        clock,
+        clock,
+        line("@P0 BRA `(.L_x_0)", stall=5),
+        line("EXIT"),
     ]
     return segments(MachineCode(90, "3", warps, 9, 0, 0, "\n".join(text)))
 

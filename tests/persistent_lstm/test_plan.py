@@ -26,7 +26,7 @@ def test_every_plan_covers_all_layers_and_fits_its_device(device, dtype, residua
     planned = 0
     for layers, hidden, batch, inputs in SIZES:
         plan = make_plan(
-            *(layers, hidden, batch, dtype, device), inputs=inputs, residual=residual, split=split
+            layers, hidden, batch, dtype, device, inputs=inputs, residual=residual, split=split
         )
         assert plan.fits == (plan.reason == "")
         planned += plan.fits
@@ -74,11 +74,15 @@ def test_launches_and_groups_of_rows_follow_each_other():
         (512, BFLOAT16, Device("V100", 70, 80, 96 * 1024), "sm_70 is too old: sm_80"),
         (512, BFLOAT16, Device("T4", 75, 40, 64 * 1024), "sm_75 is too old: sm_80"),
         (
-            *(1024, BFLOAT16, A100),
+            1024,
+            BFLOAT16,
+            A100,
             "a layer of H = 1024 takes 128 multiprocessors, and A100 has 108",
         ),
         (
-            *(1536, BFLOAT16, H200),
+            1536,
+            BFLOAT16,
+            H200,
             "H = 1536 with I = 1536 takes more than 128 KiB of registers of each program",
         ),
     ],

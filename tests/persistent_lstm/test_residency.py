@@ -69,7 +69,7 @@ def test_weights_are_resident_and_nothing_spills(device):
 )
 def test_the_wide_kernel_keeps_its_weights_in_shared_memory(sizes, kernels):
     code, output, errors = inspect(
-        *("--json", "--for", "h100", "--backend", "triton-wide", "--ragged", *sizes)
+        "--json", "--for", "h100", "--backend", "triton-wide", "--ragged", *sizes
     )
     assert (code, errors) == (0, "")
     rows = json.loads(output)
@@ -177,9 +177,7 @@ def test_what_is_compiled_ahead_is_what_is_launched(monkeypatch, planner, split,
     module = PersistentLSTM(24, 64, 2)
     batch = 33
     weights = [LayerWeights(*(t.detach().bfloat16() for t in w)) for w in module.weights]
-    plan = PLANNERS[planner](
-        *(2, 64, batch, torch.bfloat16, DEVICES["h200"]), inputs=24, split=split
-    )
+    plan = PLANNERS[planner](2, 64, batch, torch.bfloat16, DEVICES["h200"], inputs=24, split=split)
     lengths = torch.full((batch,), 3, dtype=torch.int32) if ragged else None
     run_plan(plan, torch.randn(3, batch, 24), weights, zero_state(weights, batch), lengths=lengths)
     assert [one for one, *_ in launched] == list(plan.launches)
@@ -205,7 +203,15 @@ def test_other_inline_ptx_is_another_kernel(tmp_path):
             assert "stride, rows = 4 * units + 8" in text
             ptx.write_text(text.replace("stride, rows = 4 * units + 8", "stride, rows = 4 * units"))
         code, output, errors = run_python(
-            *("-m", "persistent_lstm.inspect", "--for", "h200", "-L", "1", "-H", "64", "--json"),
+            "-m",
+            "persistent_lstm.inspect",
+            "--for",
+            "h200",
+            "-L",
+            "1",
+            "-H",
+            "64",
+            "--json",
             path=copy.parent,
         )
         assert errors == ""
@@ -281,8 +287,13 @@ def test_widths_of_loads():
         f"/*{n:04x}*/ {load} ;"
         for n, load in enumerate(
             [
-                *("LDS R1, [R2]", "LDS.128 R4, [R2]", "LDS.U16 R1, [R2]", "LDS.U8 R1, [R2]"),
-                *("LDSM.16.M88.4 R4, [R2]", "LDSM.16.MT88.2 R4, [R2]", "LDSM.16.M88 R4, [R2]"),
+                "LDS R1, [R2]",
+                "LDS.128 R4, [R2]",
+                "LDS.U16 R1, [R2]",
+                "LDS.U8 R1, [R2]",
+                "LDSM.16.M88.4 R4, [R2]",
+                "LDSM.16.MT88.2 R4, [R2]",
+                "LDSM.16.M88 R4, [R2]",
             ]
         )
     )

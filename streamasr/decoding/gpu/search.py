@@ -156,9 +156,19 @@ class GpuSearch:
         child, count = torch.empty_like(code), torch.empty_like(code)
         grid, block = _grid(streams * lanes, device)
         expand_kernel[grid](
-            *(state.rows, state.scores, frame, likely),
-            *(tables.nodes, tables.node_floats, tables.node_masks),
-            *(score, code, extended, child, weight, streams * lanes),
+            state.rows,
+            state.scores,
+            frame,
+            likely,
+            tables.nodes,
+            tables.node_floats,
+            tables.node_masks,
+            score,
+            code,
+            extended,
+            child,
+            weight,
+            streams * lanes,
             K=beam,
             V=frame.shape[1],
             R=transitions,
@@ -186,9 +196,27 @@ class GpuSearch:
         rest = torch.empty(4, streams, most, dtype=torch.int32, device=device)
         grid, block = _grid(streams * most, device)
         score_kernel[grid](
-            *(lane, ends, count, score, code, extended, child, cut, state.rows, state.hashes),
-            *(tables.nodes, tables.words, *tables.lm, tables.first_arc_state),
-            *(key, scores, rest, hashes, weight, word_score, streams * most),
+            lane,
+            ends,
+            count,
+            score,
+            code,
+            extended,
+            child,
+            cut,
+            state.rows,
+            state.hashes,
+            tables.nodes,
+            tables.words,
+            *tables.lm,
+            tables.first_arc_state,
+            key,
+            scores,
+            rest,
+            hashes,
+            weight,
+            word_score,
+            streams * most,
             K=beam,
             R=transitions,
             M=most,
@@ -199,7 +227,7 @@ class GpuSearch:
         ordered, order = key.sort(stable=True)
         merged, best = torch.empty_like(scores), torch.empty_like(rest[0])
         merge_kernel[grid](
-            *(ordered, order, scores, merged, best, streams * most), M=most, BLOCK=block
+            ordered, order, scores, merged, best, streams * most, M=most, BLOCK=block
         )
         winner = best.to(torch.int64)
         return merged, hashes.gather(1, winner), rest.gather(2, winner.expand_as(rest)), too_many
