@@ -84,6 +84,7 @@ class Recognizer:
             options.hotwords,
             options.nbest,
             self.acoustic.second_pass if bundle.model.second is not None else None,
+            options.text,
         )
         self.decoder, self.decoder_reason = chosen.name, chosen.reason
         # Whether decoding has fallen back to something worse than the model allows.
@@ -105,6 +106,7 @@ class Recognizer:
         hotwords: Iterable[Hotword | str] = (),
         nbest: int = 1,
         device: str | torch.device | None = None,
+        text: str | os.PathLike[str] | None = None,
     ) -> Recognizer:
         """Load a model folder, or the bundled English model.
 
@@ -116,6 +118,8 @@ class Recognizer:
                 ``unusable_hotwords``, each with the reason.
             nbest: how many hypotheses a transcript shall offer.
             device: where the model runs; a GPU, if there is one, when None.
+            text: a file of text like what will be said: its words, new ones included, and what
+                follows on what in it count for more.
 
         Raises:
             ModelError: the folder holds no usable model, or none that can do what is asked.
@@ -129,6 +133,7 @@ class Recognizer:
                 hotwords=as_hotwords(hotwords),
                 nbest=nbest,
                 device=None if device is None else str(device),
+                text=None if text is None else os.fspath(text),
             )
         )
 

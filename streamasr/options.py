@@ -30,6 +30,7 @@ class RecognizerOptions:
         nbest: how many hypotheses a transcript shall offer.
         device: where the model runs, such as ``"cpu"`` or ``"cuda:1"``; a GPU, if there is one,
             when None.
+        text: a file of text like what will be said, which the language models are mixed with.
 
     Raises:
         ConfigError: a value that none of them can have.
@@ -41,6 +42,7 @@ class RecognizerOptions:
     hotwords: tuple[Hotword, ...] = ()
     nbest: int = 1
     device: str | None = None
+    text: str | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -53,6 +55,8 @@ class RecognizerOptions:
             raise ConfigError(f"nbest must be a whole number from 1 on, not {self.nbest!r}")
         if self.model is not None:
             object.__setattr__(self, "model", os.fspath(self.model))
+        if self.text is not None:
+            object.__setattr__(self, "text", os.fspath(self.text))
         if self.device is not None:
             object.__setattr__(self, "device", str(self.device))
         object.__setattr__(self, "hotwords", as_hotwords(self.hotwords))

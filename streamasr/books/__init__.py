@@ -7,6 +7,7 @@ from .reading import (
     book_text,
     is_copyrighted,
     is_english,
+    plain_text,
     prose_of_book,
     sentences_of_book,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "is_english",
     "marked_words",
     "new_lines",
+    "plain_text",
     "prose_of_book",
     "sentences",
     "sentences_of_book",

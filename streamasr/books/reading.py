@@ -17,6 +17,7 @@ __all__ = [
     "book_text",
     "is_copyrighted",
     "is_english",
+    "plain_text",
     "prose_of_book",
     "sentences_of_book",
 ]
@@ -91,6 +92,11 @@ def book_text(path: Path) -> str:
         text = data.decode("cp1252", "replace")
     if path.suffix.lower() == ".xml":
         text = _tei_text(text)
+    return plain_text(text)
+
+
+def plain_text(text: str) -> str:
+    """Return ``text`` in ASCII but for ``‘`` and ``£``: accents, dashes and quotes as typed."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").translate(_TABLE)
     if not text.isascii():
         decomposed = unicodedata.normalize("NFD", text)

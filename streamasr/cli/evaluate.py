@@ -20,6 +20,7 @@ from .options import (
     DecoderOption,
     HotwordsOption,
     ModelOption,
+    TextOption,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def evaluate(
     ] = None,
     decoder: DecoderOption = Decoder.auto,
     hotwords: HotwordsOption = None,
+    text: TextOption = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="The first N utterances only.")
     ] = None,
@@ -70,7 +72,7 @@ def evaluate(
     from ..manifest import read_manifest
 
     note = console.note_unless(quiet)
-    options = recognizer_options(model, backend, decoder, hotwords, note=note)
+    options = recognizer_options(model, backend, decoder, hotwords, text=text, note=note)
     chunk_ms = chunk_ms or (LISTEN_CHUNK_MS if live else DEFAULT_CHUNK_MS)
     utterances = read_manifest(manifest)[:limit]
     check_recordings(utterance.path for utterance in utterances)

@@ -27,6 +27,7 @@ def recognizer_options(
     hotwords: Path | None,
     *,
     nbest: int = 1,
+    text: Path | None = None,
     note: Callable[[str], None] = console.note,
 ) -> RecognizerOptions:
     """Return what the options of a command describe; reads the file of hotwords, if any.
@@ -35,15 +36,19 @@ def recognizer_options(
     ``note`` is called with hotwords whose spelling is normalised.
     """
     check_model(model)
-    if decoder is Decoder.greedy and (hotwords or nbest > 1):
-        option = "--hotwords" if hotwords else "--nbest"
+    if decoder is Decoder.greedy and (hotwords or text or nbest > 1):
+        option = "--hotwords" if hotwords else "--text" if text else "--nbest"
         raise ModelError(f"{option} needs the beam search: --decoder beam, not greedy")
     phrases = read_hotwords(hotwords) if hotwords else []
     if folded := folded_note(phrases):
         note(folded)
     if backend in (Backend.triton, Backend.triton_wide):
         check_gpu(backend.value)
-    if decoder is Decoder.beam or hotwords or nbest > 1:
+    if text:
+        from ..language.own_text import read_own_text
+
+        read_own_text(text)
+    if decoder is Decoder.beam or hotwords or text or nbest > 1:
         from ..decoding.loading import check_beam
 
         check_beam(model or PRETRAINED)
@@ -53,6 +58,7 @@ def recognizer_options(
         decoder=decoder.value,
         hotwords=tuple(phrases),
         nbest=nbest,
+        text=None if text is None else str(text),
     )
 
 

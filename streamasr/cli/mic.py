@@ -25,6 +25,7 @@ from .options import (
     DecoderOption,
     HotwordsOption,
     ModelOption,
+    TextOption,
 )
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def mic(
     ] = 80,
     decoder: DecoderOption = Decoder.auto,
     hotwords: HotwordsOption = None,
+    text: TextOption = None,
     backend: BackendOption = Backend.auto,
     model: ModelOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only on stderr.")] = False,
@@ -112,7 +114,7 @@ def mic(
     for path in save or ():
         check_savable(path)
     note = console.note_unless(quiet)
-    options = recognizer_options(model, backend, decoder, hotwords, note=note)
+    options = recognizer_options(model, backend, decoder, hotwords, text=text, note=note)
     with _Interruption() as interruption, ExitStack() as stack:
         stack.enter_context(_quiet_libraries())
         # Opened before the model is loaded: what is said meanwhile waits in the queue.

@@ -18,6 +18,7 @@ __all__ = [
     "Format",
     "HotwordsOption",
     "ModelOption",
+    "TextOption",
     "TrackOption",
 ]
 
@@ -77,6 +78,14 @@ HotwordsOption = Annotated[
         "--hotwords",
         metavar="FILE",
         help="Phrases to prefer: one a line, perhaps a tab and its weight (default 2).",
+    ),
+]
+TextOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--text",
+        metavar="FILE",
+        help="Text like what will be said, for the language models: 20 MB at most.",
     ),
 ]
 TrackOption = Annotated[

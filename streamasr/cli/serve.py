@@ -19,6 +19,7 @@ from .options import (
     DecoderOption,
     HotwordsOption,
     ModelOption,
+    TextOption,
 )
 
 __all__ = ["serve"]
@@ -64,6 +65,7 @@ def serve(
     ] = None,
     decoder: DecoderOption = Decoder.auto,
     hotwords: HotwordsOption = None,
+    text: TextOption = None,
     backend: BackendOption = Backend.auto,
     model: ModelOption = None,
 ) -> None:
@@ -82,7 +84,7 @@ def serve(
         check_certificate(certificate, key)
     check_address(host, port)
     notes: list[str] = []
-    options = recognizer_options(model, backend, decoder, hotwords, note=notes.append)
+    options = recognizer_options(model, backend, decoder, hotwords, text=text, note=notes.append)
     settings = ServeSettings(
         max_streams=max_streams,
         tokens=read_tokens(token_file) if token_file else frozenset(),

@@ -28,6 +28,7 @@ from .options import (
     Format,
     HotwordsOption,
     ModelOption,
+    TextOption,
     TrackOption,
 )
 from .progress import JobProgress
@@ -53,6 +54,7 @@ def transcribe(
     backend: BackendOption = Backend.auto,
     model: ModelOption = None,
     hotwords: HotwordsOption = None,
+    text: TextOption = None,
     nbest: Annotated[
         int, typer.Option("--nbest", min=1, metavar="N", help="Show the N best hypotheses.")
     ] = 1,
@@ -107,7 +109,9 @@ def transcribe(
     inputs = expand(files, refused.append, note, in_folder=output_dir is not None)
     request = Request(
         names=files,
-        options=recognizer_options(model, backend, decoder, hotwords, nbest=nbest, note=note),
+        options=recognizer_options(
+            model, backend, decoder, hotwords, text=text, nbest=nbest, note=note
+        ),
         format=format.value,
         output_dir=output_dir,
         track=track,

@@ -23,12 +23,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..hotwords import Hotword
-from ..language import Rescorer, RescorerState
+from ..language import OwnText, Rescorer, RescorerState
 from ..tokens import Tokens
 from ..transcript import Alternative, Word
 from .bias import Bias, build_bias
-from .candidates import Candidate, confidences, is_confident, rescorer_score
+from .candidates import (
+    Candidate,
+    confidences,
+    is_confident,
+    rescorer_score,
+    with_own_text,
+)
 from .graph import SearchGraph
+from .mixture import Mixture
 from .search import Search, SearchState, WordSpan
 from .settings import BeamConfig
 
@@ -76,6 +83,7 @@ class BeamDecoder:
 
     Immutable: threads share one. ``unusable_hotwords`` are those that have no effect, each with
     the reason. ``second`` is run over each segment as it ends, where ``encoded`` is given.
+    ``own`` is somebody's text that the language models are mixed with.
     """
 
     def __init__(
@@ -91,8 +99,10 @@ class BeamDecoder:
         rescorer: Rescorer | None = None,
         units: NDArray[np.int32] | None = None,
         second: SecondPass | None = None,
+        own: OwnText | None = None,
     ) -> None:
         self._second = second
+        self._mixture = Mixture(own, graph) if own else None
         self._tokens = tokens
         self._step_seconds = step_seconds
         self._graph = graph
@@ -117,9 +127,9 @@ class BeamDecoder:
 
     def bias(self, hotwords: Sequence[Hotword]) -> tuple[Bias | None, list[tuple[Hotword, str]]]:
         """Return hotwords as ``initial_state`` takes them, and those unusable, with the reason."""
-        if not hotwords:
+        if not hotwords and self._mixture is None:
             return None, []
-        return build_bias(hotwords, self._graph, self._tokens, self._rules)
+        return build_bias(hotwords, self._graph, self._tokens, self._rules, self._mixture)
 
     def initial_state(self, bias: Bias | None = None, *, partials: bool = True) -> BeamState:
         """Return the state before the first timestep, with the stream's own hotwords if given.
@@ -253,20 +263,26 @@ class BeamDecoder:
         segment's end.
         """
         config, found = self._config, dict[tuple[str, ...], Candidate]()
-        most = most or max(self._nbest, config.rescored_hypotheses if self._rescorer else 1)
+        mixture, rescores = self._mixture, self._rescorer or self._mixture
+        most = most or max(self._nbest, config.rescored_hypotheses if rescores else 1)
         for path in self._search.best_paths(search, most, state.bias):
             text = tuple(self._text(span.word, state.bias) for span in path.spans)
             known = config.lm_weight * path.lm_score + config.word_score * len(text)
             candidate = Candidate(text, path.spans, path.score - known, path.lm_score)
+            if mixture is not None:
+                candidate = with_own_text(candidate, mixture, config.lm_weight)
             found.setdefault(text, candidate)
         candidates = [*found.values()]
         if self._rescorer is None or state.rescorer is None:
-            return candidates
+            # Without a text the search has put them in order.
+            return sorted(candidates, key=lambda c: -c.score(config.rescoring) if mixture else 0)
         scores, states = self._rescorer.score([*found], state.rescorer)
         hot = state.bias.words if state.bias else frozenset()
         rescored = [
             replace(
-                candidate, rescorer=rescorer_score(candidate.text, own, hot), rescorer_state=after
+                candidate,
+                rescorer=rescorer_score(candidate.text, own, hot, mixture),
+                rescorer_state=after,
             )
             for candidate, own, after in zip(candidates, scores, states, strict=True)
         ]

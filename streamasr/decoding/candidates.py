@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..hotwords import RARE
 from ..language import RescorerState
 from ..transcript import Word
+from .mixture import Mixture
 from .search import WordSpan
 from .settings import Weights
 
-__all__ = ["Candidate", "confidences", "is_confident", "rescorer_score"]
+__all__ = ["Candidate", "confidences", "is_confident", "rescorer_score", "with_own_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,26 @@ class Candidate:
         return self.acoustic + models + weights.word * len(self.text)
 
 
-def rescorer_score(text: Sequence[str], scores: Sequence[float], hot: frozenset[str]) -> float:
+def rescorer_score(
+    text: Sequence[str],
+    scores: Sequence[float],
+    hot: frozenset[str],
+    mixture: Mixture | None = None,
+) -> float:
     """Sum words' log-probabilities; a hotword counts at least as a rare word, as in the search."""
+    if mixture is not None:
+        scores = mixture.rescorer_scores(text, scores)
     rare = RARE * math.log(10)
     return sum(
         max(score, rare) if word in hot else score for word, score in zip(text, scores, strict=True)
     )
+
+
+def with_own_text(candidate: Candidate, mixture: Mixture, lm_weight: float) -> Candidate:
+    """Return a hypothesis with the mixture's score in place of what the search took for it."""
+    bonus = lm_weight * mixture.bonus(candidate.text)
+    lm = mixture.lm_score(candidate.text)
+    return replace(candidate, acoustic=candidate.acoustic - bonus, lm=lm)
 
 
 def is_confident(confidences: Sequence[float], least: float) -> bool:

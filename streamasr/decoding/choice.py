@@ -9,6 +9,7 @@ from typing import Any
 from ..acoustic.model import Bundle
 from ..errors import ModelError
 from ..hotwords import Hotword
+from ..language import read_own_text
 from ..options import DecoderName
 from .base import Decoder
 from .beam import SecondPass
@@ -34,11 +35,12 @@ def choose_decoder(
     hotwords: Sequence[Hotword] = (),
     nbest: int = 1,
     second: SecondPass | None = None,
+    text: str | None = None,
 ) -> Chosen:
     """Return the decoder of this ``name`` for a model; raises ModelError where it has none.
 
     ``auto`` is the beam search where the model has what it needs. ``second`` is the model's second
-    pass, which the beam search uses.
+    pass, which the beam search uses; ``text`` a file of somebody's own text, which needs it.
     """
     if nbest < 1:
         raise ModelError(f"nbest must be at least 1, not {nbest}")
@@ -56,14 +58,15 @@ def choose_decoder(
             hotwords=hotwords,
             nbest=nbest,
             second=second,
+            own=read_own_text(text) if text else None,
         )
         return Chosen("beam", reason, decoder, bundle.spelling_part)
 
-    if name == "beam" or (name == "auto" and (hotwords or nbest > 1)):
+    if name == "beam" or (name == "auto" and (hotwords or nbest > 1 or text)):
         return beam("as requested")
     if name == "greedy":
-        if hotwords or nbest > 1:
-            raise ModelError("hotwords and nbest need the beam search: --decoder beam")
+        if hotwords or nbest > 1 or text:
+            raise ModelError("hotwords, nbest and text need the beam search: --decoder beam")
         return greedy("as requested")
     if name != "auto":
         raise ModelError(f"unknown decoder {name!r}: choose auto, greedy or beam")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ..errors import ModelError
 from ..hotwords import Hotword
-from ..language import load_rescorer
+from ..language import OwnText, load_rescorer
 from ..language.storage import WEIGHTS
 from ..tokens import Tokens
 from ..validated import first_problem
@@ -50,6 +50,7 @@ def load_beam(
     hotwords: Sequence[Hotword] = (),
     nbest: int = 1,
     second: SecondPass | None = None,
+    own: OwnText | None = None,
 ) -> BeamDecoder:
     """Return the beam search of a model folder; raises ModelError if it has none that works."""
     check_beam(folder)
@@ -79,4 +80,5 @@ def load_beam(
         nbest=nbest,
         rescorer=rescorer,
         second=second,
+        own=own,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,8 @@ class Request:
         hotwords = [str(hotword) for hotword in self.options.hotwords]
         raw = self.in_turn.raw_rate if self.in_turn else None
         own = {"hotwords": hotwords, **({} if raw is None else {"raw_rate": raw})}
+        if self.options.text is not None:
+            own["text"] = hashlib.sha256(Path(self.options.text).read_bytes()).hexdigest()[:12]
         return {**self._about(None, self.options.decoder), **own}
 
     def about(self, model_hash: str, decoder: DecoderName) -> Mapping[str, object]:

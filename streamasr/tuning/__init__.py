@@ -2,6 +2,16 @@
 
 from .bootstrap import bootstrap_interval
 from .calibration import calibrated
+from .posteriors import Heard, posteriors, stored_posteriors
 from .run import Trial, Tuning, tune
 
-__all__ = ["Trial", "Tuning", "bootstrap_interval", "calibrated", "tune"]
+__all__ = [
+    "Heard",
+    "Trial",
+    "Tuning",
+    "bootstrap_interval",
+    "calibrated",
+    "posteriors",
+    "stored_posteriors",
+    "tune",
+]

@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ..acoustic import AcousticOutput
 from ..api import Recognizer
 from ..decoding import BeamConfig, BeamDecoder
 from ..decoding.graph import load_graph
@@ -26,14 +23,12 @@ from ..wer import ErrorCounts, count_errors
 from .bootstrap import bootstrap_interval
 from .calibration import calibrated
 from .hypotheses import HypothesisPool, RecordingDecoder, Segments, merged
+from .posteriors import Heard, posteriors
 from .random_search import random_search
 
 __all__ = ["Trial", "Tuning", "tune"]
 
 D = TypeVar("D", bound=BeamDecoder)
-
-Heard = tuple[Tensor, Tensor | None]
-"""Of a recording, ``log_probs (T, V)``, and ``encoded (T, H)`` where there is a second pass."""
 
 _SEARCH_FACTOR, _SEARCH_WORD = 1.25, 0.6
 """How far the weights of further searches lie from those of the first."""
@@ -168,7 +163,7 @@ class _Run:
     def hear(self, utterances: Sequence[Utterance]) -> None:
         """Compute the posteriors of all recordings; raises AudioError if there are none."""
         for number, utterance in enumerate(utterances, 1):
-            found = attempt(utterance.path, partial(_posteriors, self._recognizer, utterance))
+            found = attempt(utterance.path, partial(posteriors, self._recognizer, utterance))
             if isinstance(found, Failure):
                 self.failed.append(found)
             else:
@@ -253,17 +248,3 @@ def _with_weights(config: BeamConfig, weights: Weights) -> BeamConfig:
             "rescoring_word_score": word,
         }
     )
-
-
-def _posteriors(recognizer: Recognizer, utterance: Utterance) -> Heard:
-    from ..audio import open_audio
-
-    acoustic = recognizer.acoustic
-    state, outputs = acoustic.initial_state(), []
-    with open_audio(utterance.path) as audio:
-        for block in audio.blocks():
-            output, state = acoustic(torch.from_numpy(block), state)
-            outputs.append(output)
-    output, _ = acoustic(acoustic.closing_silence(), state)
-    whole = AcousticOutput.joined([*outputs, output])
-    return whole.log_probs[:, recognizer.bundle.spelling_part], whole.encoded
