@@ -192,7 +192,8 @@ def last_timestep(length, T, RAGGED: tl.constexpr):
     """The last timestep of a row: -1 for one that has none."""
     if RAGGED:
         return tl.minimum(tl.load(length, volatile=True), T) - 1
-    return T - 1
+    else:  # not left out: Triton takes both returns then
+        return T - 1
 
 
 @triton.jit
