@@ -1,8 +1,9 @@
 """torchaudio, also where its compiled extension cannot load.
 
 torchaudio's wheel is built against CUDA; beside a CPU-only torch its extension fails to load, and
-with it the import. Nothing used here (mel filter banks, spectrograms, masking, data sets) needs the
-extension, so a stand-in takes its place and the rest is imported as usual.
+with it the import. Nothing used here (mel filter banks, spectrograms, data sets) needs the
+extension, so a private copy is imported without it. ``sys.modules`` is left as it was found:
+another ``import torchaudio`` does what it would do without this module.
 """
 
 from __future__ import annotations
@@ -15,9 +16,39 @@ from typing import Any
 __all__ = ["torchaudio"]
 
 
-def _without_extension() -> Any:
-    for name in [n for n in sys.modules if n == "torchaudio" or n.startswith("torchaudio.")]:
+def _load() -> Any:
+    before = {name: sys.modules[name] for name in _modules()}
+    try:
+        import torchaudio
+    except OSError:
+        return _without_extension(before)
+    return torchaudio
+
+
+def _without_extension(before: dict[str, ModuleType]) -> Any:
+    """Import torchaudio with a stand-in for its extension, then put ``before`` back."""
+    _forget()
+    sys.modules["torchaudio._extension"] = _stand_in()
+    try:
+        import torchaudio
+
+        return torchaudio
+    finally:
+        _forget()
+        sys.modules.update(before)
+
+
+def _modules() -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]
+
+
+def _forget() -> None:
+    for name in _modules():
         del sys.modules[name]
+
+
+def _stand_in() -> ModuleType:
+    """Return what ``torchaudio._extension`` is where there is no extension."""
 
     def unavailable(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*_args: Any, **_kwargs: Any) -> Any:
@@ -31,18 +62,7 @@ def _without_extension() -> Any:
         _IS_ALIGN_AVAILABLE=False,
         fail_if_no_align=unavailable,
     )
-    sys.modules["torchaudio._extension"] = extension
-    import torchaudio
-
-    return torchaudio
-
-
-def _load() -> Any:
-    try:
-        import torchaudio
-    except OSError:
-        return _without_extension()
-    return torchaudio
+    return extension
 
 
 torchaudio: Any = _load()

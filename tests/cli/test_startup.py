@@ -42,7 +42,7 @@ def test_the_options_of_every_command_are_shown_without_its_libraries():
         "    app([name, '--help'], standalone_mode=False)"
     )
     assert helps.splitlines()[-1] == "imported:"
-    assert helps.count("Usage: ") == len(COMMANDS) == 10
+    assert helps.count("Usage: ") == len(COMMANDS) == 11
 
 
 def test_every_public_name_is_there_and_listed():
