@@ -16,6 +16,7 @@ from ..errors import MissingError, StreamasrError
 from . import console
 from .adapt import adapt
 from .compile import compile_search
+from .enroll import enroll
 from .evaluate import evaluate
 from .export import export
 from .mic import devices, mic
@@ -42,6 +43,7 @@ app.command()(serve)
 app.command()(evaluate)
 app.command()(profile)
 app.command()(train)
+app.command()(enroll)
 app.command()(adapt)
 app.command()(tune)
 app.command()(prepare_librispeech)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ..segment import EndpointConfig
     from .live_view import LiveView
 
-__all__ = ["devices", "mic"]
+__all__ = ["DeviceOption", "devices", "mic", "quiet_libraries"]
 
 DeviceOption = Annotated[
     str | None,
@@ -51,7 +51,7 @@ def devices() -> None:
     """List the microphones."""
     from ..audio.microphone import input_devices
 
-    with _quiet_libraries():
+    with quiet_libraries():
         found = input_devices()
     for device in found:
         mark = "*" if device.is_default else " "
@@ -116,7 +116,7 @@ def mic(
     note = console.note_unless(quiet)
     options = recognizer_options(model, backend, decoder, hotwords, text=text, note=note)
     with _Interruption() as interruption, ExitStack() as stack:
-        stack.enter_context(_quiet_libraries())
+        stack.enter_context(quiet_libraries())
         # Opened before the model is loaded: what is said meanwhile waits in the queue.
         from ..audio.microphone import Microphone
 
@@ -159,7 +159,7 @@ class _Interruption:
 
 
 @contextmanager
-def _quiet_libraries() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """Keep what ALSA and PortAudio write to stderr off the screen, unless ``--debug``.
 
     They print lines of their own for every plugin they try, on the file descriptor itself.

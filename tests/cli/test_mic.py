@@ -222,9 +222,9 @@ def test_a_microphone_is_told_to_be_gone_for_as_long_as_it_is(name):
 
 
 def test_what_c_libraries_print_stays_off_the_screen(capfd):
-    from streamasr.cli.mic import _quiet_libraries
+    from streamasr.cli.mic import quiet_libraries
 
-    with _quiet_libraries():
+    with quiet_libraries():
         os.write(2, b"ALSA lib pcm.c:2721: Unknown PCM\n")
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "after\n"
