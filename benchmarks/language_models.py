@@ -40,7 +40,7 @@ from streamasr.manifest import Utterance, normalise, read_manifest
 from streamasr.pretrained import PRETRAINED
 from streamasr.training.language import perplexity
 from streamasr.training.language_text import read_sentences
-from streamasr.tuning import Heard, bootstrap_interval, stored_posteriors
+from streamasr.tuning import Posteriors, bootstrap_interval, stored_posteriors
 from streamasr.wer import count_errors
 
 
@@ -76,7 +76,7 @@ def mixed_perplexity(graph: SearchGraph, own: OwnText | None, sentences: Iterabl
 def errors(
     recognizer: Recognizer,
     model: Path,
-    heard: list[Heard],
+    known: list[Posteriors],
     utterances: list[Utterance],
     own: OwnText | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
@@ -94,7 +94,7 @@ def errors(
         own=own,
     )
     counts, began = [], time.process_time()
-    for utterance, (log_probs, encoded) in zip(utterances, heard, strict=True):
+    for utterance, (log_probs, encoded) in zip(utterances, known, strict=True):
         words, state = decoder(log_probs, decoder.initial_state(partials=False), encoded)
         said = " ".join(word.text for word in (*words, *decoder.finish(state)[0]))
         counts.append(count_errors([utterance.transcript], [said]))
@@ -126,7 +126,7 @@ def main(
     torch.set_num_threads(1)
     recognizer = Recognizer.from_pretrained(model, decoder="greedy")
     sets = {path.stem: read_manifest(path)[::every] for path in on}
-    heard = {
+    known = {
         name: [stored_posteriors(recognizer, u, stored) for u in track(part, name, transient=True)]
         for name, part in sets.items()
     }
@@ -157,7 +157,7 @@ def main(
                 if rescorer is not None:
                     found[f"recurrent_perplexity_{name}"] = round(perplexity(rescorer, lines), 1)
             for name, utterances in sets.items():
-                wrong, words, seconds = errors(recognizer, whole, heard[name], utterances, said)
+                wrong, words, seconds = errors(recognizer, whole, known[name], utterances, said)
                 change = wrong - first.setdefault(name, wrong)
                 speakers = [utterance.speaker for utterance in utterances]
                 low, high = bootstrap_interval(change, words, speakers)

@@ -18,7 +18,7 @@ from streamasr.tuning.random_search import random_search
 from streamasr.wer import count_errors
 
 
-def heard(rng: np.random.Generator, count: int, slope: float, offset: float):
+def synthetic_words(rng: np.random.Generator, count: int, slope: float, offset: float):
     """Make utterances of ten words, right as often as their confidence, once mended, says."""
     references, found = [], []
     for _ in range(count):
@@ -37,11 +37,13 @@ def heard(rng: np.random.Generator, count: int, slope: float, offset: float):
 
 @pytest.mark.parametrize(("slope", "offset"), [(0.5, 1.0), (2.0, -0.7), (1.0, 0.0)])
 def test_calibration_finds_the_share_of_right_words(slope, offset):
-    config = calibrated(BeamConfig(), *heard(np.random.default_rng(0), 1500, slope, offset))
+    config = calibrated(
+        BeamConfig(), *synthetic_words(np.random.default_rng(0), 1500, slope, offset)
+    )
     assert config.confidence_slope == pytest.approx(slope, abs=0.1)
     assert config.confidence_offset == pytest.approx(offset, abs=0.1)
     # The same words as the mended search would report them need no mending.
-    references, found = heard(np.random.default_rng(1), 1500, slope, offset)
+    references, found = synthetic_words(np.random.default_rng(1), 1500, slope, offset)
     mended = [
         [Word(w.text, w.start, w.end, config.confidence(w.confidence)) for w in words]
         for words in found
@@ -58,7 +60,7 @@ def test_calibration_finds_the_share_of_right_words(slope, offset):
 
 def test_thresholds_of_confidence_mean_the_same_posteriors_as_before():
     before = BeamConfig(least_confidence=0.62, least_partial_confidence=0.3)
-    after = calibrated(before, *heard(np.random.default_rng(0), 400, 0.7, 1.5))
+    after = calibrated(before, *synthetic_words(np.random.default_rng(0), 400, 0.7, 1.5))
     for name in ("least_confidence", "least_partial_confidence"):
         threshold = getattr(before, name)  # the posterior, too: a fresh calibration changes nothing
         assert getattr(after, name) == pytest.approx(after.confidence(threshold), abs=1e-3)

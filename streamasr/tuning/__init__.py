@@ -2,11 +2,11 @@
 
 from .bootstrap import bootstrap_interval
 from .calibration import calibrated
-from .posteriors import Heard, posteriors, stored_posteriors
+from .posteriors import Posteriors, posteriors, stored_posteriors
 from .run import Trial, Tuning, tune
 
 __all__ = [
-    "Heard",
+    "Posteriors",
     "Trial",
     "Tuning",
     "bootstrap_interval",

@@ -1,4 +1,4 @@
-"""What an acoustic model hears in recordings, computed once for all that is tried behind it."""
+"""Posteriors of recordings, computed once for all that is tried behind the acoustic model."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..api import Recognizer
 from ..audio import open_audio
 from ..manifest import Utterance
 
-__all__ = ["Heard", "posteriors", "stored_posteriors"]
+__all__ = ["Posteriors", "posteriors", "stored_posteriors"]
 
-Heard = tuple[Tensor, Tensor | None]
+Posteriors = tuple[Tensor, Tensor | None]
 """Of a recording, ``log_probs (T, V)``, and ``encoded (T, H)`` where there is a second pass."""
 
 
-def posteriors(recognizer: Recognizer, utterance: Utterance) -> Heard:
+def posteriors(recognizer: Recognizer, utterance: Utterance) -> Posteriors:
     """Return what the beam search of ``recognizer`` reads of a recording, decoded whole.
 
     Chunks do not change the words. Raises AudioError for a recording that cannot be read.
@@ -35,7 +35,7 @@ def posteriors(recognizer: Recognizer, utterance: Utterance) -> Heard:
     return whole.log_probs[:, recognizer.bundle.spelling_part], whole.encoded
 
 
-def stored_posteriors(recognizer: Recognizer, utterance: Utterance, folder: Path) -> Heard:
+def stored_posteriors(recognizer: Recognizer, utterance: Utterance, folder: Path) -> Posteriors:
     """Do as ``posteriors``, once: the next call reads them from ``folder``.
 
     A file belongs to an acoustic model and to a recording as it was: its path, size and

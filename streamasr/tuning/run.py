@@ -23,7 +23,7 @@ from ..wer import ErrorCounts, count_errors
 from .bootstrap import bootstrap_interval
 from .calibration import calibrated
 from .hypotheses import HypothesisPool, RecordingDecoder, Segments, merged
-from .posteriors import Heard, posteriors
+from .posteriors import Posteriors, posteriors
 from .random_search import random_search
 
 __all__ = ["Trial", "Tuning", "tune"]
@@ -90,7 +90,7 @@ def tune(
     """
     recognizer = Recognizer.from_pretrained(folder, decoder="greedy")
     run = _Run(folder, recognizer, report)
-    run.hear(utterances)
+    run.compute_posteriors(utterances)
     start = run.start
     if run.rescorer is not None and not start.rescoring_weight:
         start = start.model_copy(update={"rescoring_weight": _FIRST_RESCORER})
@@ -143,7 +143,7 @@ class _Decoded:
 
 
 class _Run:
-    """A model folder, what its acoustic model heard in the recordings, and what was said."""
+    """A model folder, the posteriors of the recordings, and their references."""
 
     def __init__(
         self, folder: Path, recognizer: Recognizer, report: Callable[[str, int, int], None]
@@ -158,9 +158,9 @@ class _Run:
         )
         self.utterances: list[Utterance] = []
         self.failed: list[Failure] = []
-        self._heard: list[Heard] = []
+        self._posteriors: list[Posteriors] = []
 
-    def hear(self, utterances: Sequence[Utterance]) -> None:
+    def compute_posteriors(self, utterances: Sequence[Utterance]) -> None:
         """Compute the posteriors of all recordings; raises AudioError if there are none."""
         for number, utterance in enumerate(utterances, 1):
             found = attempt(utterance.path, partial(posteriors, self._recognizer, utterance))
@@ -168,7 +168,7 @@ class _Run:
                 self.failed.append(found)
             else:
                 self.utterances.append(utterance)
-                self._heard.append(found)
+                self._posteriors.append(found)
             self._report("posteriors", number, len(utterances))
         if not self.utterances:
             problems = [failure.problem for failure in self.failed] or ["the list is empty"]
@@ -176,7 +176,7 @@ class _Run:
 
     @property
     def references(self) -> list[str]:
-        """What was said in each recording."""
+        """The reference of each recording."""
         return [utterance.transcript for utterance in self.utterances]
 
     def _decoder(self, kind: type[D], config: BeamConfig) -> D:
@@ -197,19 +197,19 @@ class _Run:
         config = config.model_copy(update={"rescored_hypotheses": hypotheses})
         decoder = self._decoder(RecordingDecoder, config)
         found = []
-        for heard in self._heard:
-            found.append(decoder.hypotheses(*heard))
-            self._report(stage, len(found), len(self._heard))
+        for posterior in self._posteriors:
+            found.append(decoder.hypotheses(*posterior))
+            self._report(stage, len(found), len(self._posteriors))
         return found
 
     def trial(self, config: BeamConfig, stage: str) -> _Decoded:
         """Decode all recordings as a recognizer does, and count the errors."""
         decoder = self._decoder(BeamDecoder, config)
         words = []
-        for log_probs, encoded in self._heard:
+        for log_probs, encoded in self._posteriors:
             said, state = decoder(log_probs, decoder.initial_state(partials=False), encoded)
             words.append([*said, *decoder.finish(state)[0]])
-            self._report(stage, len(words), len(self._heard))
+            self._report(stage, len(words), len(self._posteriors))
         texts = [" ".join(word.text for word in said) for said in words]
         each = [count_errors([r], [t]) for r, t in zip(self.references, texts, strict=True)]
         errors = [c.substitutions + c.deletions + c.insertions for c in each]
