@@ -227,7 +227,7 @@ class _Session:
                 facts = f"{recognizer.backend}, {recognizer.decoder}"
                 self._view = stack.enter_context(LiveView(terminal, facts))
             for block in microphone.blocks():
-                self._hear(block, listener)
+                self._process(block, listener)
             self._deliver(listener.finish())
 
     def notify(self, change: DeviceChange) -> None:
@@ -256,7 +256,7 @@ class _Session:
                 return terminal
         return None
 
-    def _hear(self, block: Block, listener: Listener) -> None:
+    def _process(self, block: Block, listener: Listener) -> None:
         began = time.perf_counter()
         events = listener.accept(block)
         self._busy += time.perf_counter() - began

@@ -3,7 +3,7 @@
 from .model import LanguageModel, LanguageModelConfig
 from .own_text import OwnText, read_own_text
 from .pieces import Pieces
-from .scoring import Rescorer, RescorerState
+from .rescoring import Rescorer, RescorerState
 from .storage import load_language_model, load_rescorer, save_language_model
 
 __all__ = [

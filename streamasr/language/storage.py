@@ -12,7 +12,7 @@ from ..acoustic.model.matrices import from_int8, to_int8
 from ..errors import ModelError
 from .model import LanguageModel, LanguageModelConfig
 from .pieces import PIECES, Pieces
-from .scoring import Rescorer
+from .rescoring import Rescorer
 
 __all__ = ["WEIGHTS", "load_language_model", "load_rescorer", "save_language_model"]
 

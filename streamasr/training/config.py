@@ -40,7 +40,7 @@ class TrainingSource(Settings):
 class DataConfig(Settings):
     """Training data; every path is relative to ``root``, and that to the configuration file.
 
-    With ``piece_seconds`` (and phones, whose alignment gives the times of words) longer recordings
+    With ``cut_seconds`` (and phones, whose alignment gives the times of words) longer recordings
     are cut into pieces of about that length, but for a share of them that stays ``whole``: long
     streams must be learned, too. Cuts are new in each epoch, which reads the manifests ``passes``
     times: where updates are quick, preparing an epoch would otherwise take longer than they do.
@@ -57,7 +57,7 @@ class DataConfig(Settings):
     batch_seconds: float = Field(100.0, gt=0)
     min_seconds: float = Field(0.3, ge=0)
     max_seconds: float = Field(24.0, gt=0)
-    piece_seconds: float = Field(0.0, ge=0)
+    cut_seconds: float = Field(0.0, ge=0)
     whole: float = Field(0.15, ge=0, le=1)
     passes: int = Field(1, gt=0)
     shapes: tuple[PositiveInt, ...] = ()

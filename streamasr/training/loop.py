@@ -22,13 +22,13 @@ from .batches import Batch, batches_of_epoch
 from .config import OptimizerConfig, TrainingConfig
 from .corpus import Corpus, load_corpus
 from .crf import phone_trigrams
+from .cuts import cut_corpus
 from .graphs import ShapedNetwork
 from .labels import Head, Labels, Pronunciations, align_corpus
 from .log import RunLog, plot_curves
 from .losses import Losses
 from .memory import give_freed_memory_back, keep_freed_memory
 from .network import TrainingNetwork
-from .pieces import cut_corpus
 from .plan import rows_of_shapes
 from .state import TrainingState, autocast, backward
 from .validation import DevSet
@@ -199,7 +199,7 @@ class _Run:
     def _pieces(self, labels: Labels | None, epoch: int) -> tuple[Corpus, Labels | None]:
         """Return what ``epoch`` reads: the corpus, or pieces of it."""
         data = self.config.data
-        if not data.piece_seconds or labels is None or self.phones is None:
+        if not data.cut_seconds or labels is None or self.phones is None:
             return self.corpus, labels
         pronunciations = Pronunciations(self.config.phones.lexicon, self.phones)
         rng = np.random.default_rng((self.config.seed, epoch, 1))
@@ -208,7 +208,7 @@ class _Run:
             labels,
             self.tokens,
             pronunciations,
-            data.piece_seconds,
+            data.cut_seconds,
             data.whole,
             rng,
         )

@@ -135,7 +135,7 @@ def _optimizers(config: OptimizerConfig, network: TrainingNetwork) -> list[torch
 def _identity(config: TrainingConfig) -> str:
     """Digest of the settings that a checkpoint cannot outlive."""
     parts = config.model_dump(include={"seed", "frontend", "network", "data"}, mode="json")
-    for name in ("root", "workers", "dev", "piece_seconds", "whole"):
+    for name in ("root", "workers", "dev", "cut_seconds", "whole"):
         del parts["data"][name]
     if not config.network.second:
         del parts["network"]["second"]  # as in checkpoints from before there was one

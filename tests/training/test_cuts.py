@@ -13,8 +13,8 @@ from streamasr.training.augment import Augmenter
 from streamasr.training.cache import AudioCache
 from streamasr.training.config import AugmentConfig
 from streamasr.training.corpus import Corpus
+from streamasr.training.cuts import cut_corpus
 from streamasr.training.labels import Labels, Pronunciations
-from streamasr.training.pieces import cut_corpus
 
 STEP = 0.03
 PER_STEP = 480
