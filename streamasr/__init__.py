@@ -20,8 +20,8 @@ from .errors import (
 )
 from .events import Event
 from .hotwords import Hotword
-from .options import BackendName, DecoderName, RecognizerOptions
-from .transcript import Alternative, Transcript, Word
+from .options import BackendName, DecoderName, RecognizerOptions, TextStyle
+from .transcript import Alternative, Token, Transcript, Word
 
 if TYPE_CHECKING:
     from .acoustic.model import Bundle, load_bundle
@@ -56,7 +56,9 @@ __all__ = [
     "Stream",
     "StreamState",
     "StreamasrError",
+    "TextStyle",
     "Timings",
+    "Token",
     "Transcript",
     "Word",
     "__version__",

@@ -25,14 +25,16 @@ from .decoding.loading import has_beam
 from .errors import AudioError, ConfigError, DegradedWarning
 from .events import Event
 from .hotwords import Hotword, as_hotwords
-from .options import BackendName, DecoderName, RecognizerOptions
+from .options import BackendName, DecoderName, RecognizerOptions, TextStyle
 from .pipeline import LivePipeline
 from .pretrained import PRETRAINED
 from .samples import as_samples, rechunk
 from .segment import EndpointConfig
 from .sources import AudioInput, blocks_of
+from .text.choice import choose_formatter
+from .text.format import FormatState
 from .timings import Timings
-from .transcript import Alternative, Transcript, Word, clipped
+from .transcript import Alternative, Token, Transcript, Word, clipped
 
 __all__ = [
     "DEFAULT_CHUNK_MS",
@@ -56,7 +58,8 @@ def degraded_message(reason: str) -> str:
 class Recognizer:
     """A loaded model. Immutable, so threads may share one; each audio source has a ``Stream``.
 
-    Its stages are ``acoustic``, from samples to log-posteriors, and ``words``, from these to words.
+    Its stages are ``acoustic``, from samples to log-posteriors, ``words``, from these to words, and
+    ``formatter``, from these to text; None where it is plain.
 
     Processes may share one by fork where the model runs on the CPU; each of them then computes in
     one thread. Pickled, it is its ``options``: what unpickles it loads the model folder again.
@@ -92,6 +95,7 @@ class Recognizer:
         self.degraded = has_beam(bundle.folder) and chosen.name != "beam" and not asked_for
         self.words = WordDecoder(chosen.decoder, chosen.part, bundle.config.delay_seconds)
         self.unusable_hotwords = self.words.unusable_hotwords
+        self.formatter = choose_formatter(bundle.folder, options)
         if self.degraded:
             # Names the line that called ``from_pretrained`` or ``from_options``.
             warnings.warn(degraded_message(self.decoder_reason), DegradedWarning, stacklevel=4)
@@ -107,6 +111,9 @@ class Recognizer:
         nbest: int = 1,
         device: str | torch.device | None = None,
         text: str | os.PathLike[str] | None = None,
+        text_style: TextStyle = "auto",
+        remove_fillers: bool = False,
+        mask_profanity: bool = False,
     ) -> Recognizer:
         """Load a model folder, or the bundled English model.
 
@@ -120,6 +127,10 @@ class Recognizer:
             device: where the model runs; a GPU, if there is one, when None.
             text: a file of text like what will be said: its words, new ones included, and what
                 follows on what in it count for more.
+            text_style: ``formatted`` (punctuation, capitals, numbers), ``plain`` (the recognised
+                words), or ``auto``: formatted where the model folder has a tagger.
+            remove_fillers: leave "uh", "um" and the like out of formatted text.
+            mask_profanity: write only the first letter of swear words in formatted text.
 
         Raises:
             ModelError: the folder holds no usable model, or none that can do what is asked.
@@ -134,6 +145,9 @@ class Recognizer:
                 nbest=nbest,
                 device=None if device is None else str(device),
                 text=None if text is None else os.fspath(text),
+                text_style=text_style,
+                remove_fillers=remove_fillers,
+                mask_profanity=mask_profanity,
             )
         )
 
@@ -161,7 +175,8 @@ class Recognizer:
         ``partials`` words are found for less; asked for nevertheless, they take long.
         """
         decoder = self.words.initial_state(hotwords, partials=partials)
-        return StreamState(self.acoustic.initial_state(), decoder)
+        text = self.formatter.initial_state() if self.formatter else None
+        return StreamState(self.acoustic.initial_state(), decoder, text=text)
 
     def stream(
         self,
@@ -212,6 +227,13 @@ class Recognizer:
                 stream.accept(chunk)
         return stream.finish()
 
+    def formatted(self, transcript: Transcript) -> Transcript:
+        """Return a transcript with tokens, made of its words, unless text is to be plain."""
+        if self.formatter is None:
+            return transcript
+        tokens = self.formatter.preview(transcript.words, self.formatter.initial_state())
+        return replace(transcript, tokens=tuple(tokens))
+
     def listen(
         self,
         blocks: Iterable[Block | ArrayLike] | None = None,
@@ -248,7 +270,8 @@ class StreamState:
     """The state of a stream. A value: copy it, pickle it, continue from it twice.
 
     ``resampling`` holds back what is yet to be converted to the model's rate. ``words`` are those
-    that a ``Stream`` has completed, and ``finished`` says that it accepts no more.
+    that a ``Stream`` has completed, ``tokens`` what of them is written for good, and ``finished``
+    says that it accepts no more. ``text`` is the formatter's state; None where text is plain.
     """
 
     acoustic: AcousticState
@@ -256,6 +279,8 @@ class StreamState:
     resampling: ResamplingState | None = None
     words: tuple[Word, ...] = ()
     finished: bool = False
+    text: FormatState | None = None
+    tokens: tuple[Token, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -301,7 +326,9 @@ class Stream:
         if rate != model_rate or state.resampling is not None:
             ready, resampling = convert(values.numpy(), rate, model_rate, state.resampling)
             values, state = torch.from_numpy(ready), replace(state, resampling=resampling)
-        return self._advance(values, state)
+        words = self._advance(values, state)
+        self._format(words)
+        return words
 
     def _advance(self, values: torch.Tensor, state: StreamState) -> list[Word]:
         output, acoustic = self._recognizer.acoustic(values, state.acoustic, self._timings)
@@ -311,6 +338,18 @@ class Stream:
             state, acoustic=acoustic, decoder=decoder, words=(*state.words, *words)
         )
         return words
+
+    def _format(self, words: list[Word], *, last: bool = False) -> None:
+        """Write words that are complete as far as what follows cannot change how."""
+        formatter, text = self._recognizer.formatter, self.state.text
+        if formatter is None or text is None or not (words or last):
+            return
+        with self._timings.stage("text"):
+            if last:
+                tokens, text = formatter.end_segment(text, words)
+            else:
+                tokens, text = formatter.read(words, text)
+        self.state = replace(self.state, text=text, tokens=(*self.state.tokens, *tokens))
 
     def partial(self) -> Transcript:
         """Return all words so far; those that ``accept`` has not returned may still change."""
@@ -323,7 +362,7 @@ class Stream:
         if not self.state.finished:
             if self.state.resampling is not None:
                 rest = torch.from_numpy(flush(self.state.resampling))
-                self._advance(rest, replace(self.state, resampling=None))
+                self._format(self._advance(rest, replace(self.state, resampling=None)))
             if self.state.samples:
                 self._end()
             self.state = replace(self.state, finished=True)
@@ -332,18 +371,34 @@ class Stream:
     def _end(self) -> None:
         """Flush: feed the closing silence, and take the words that were still open."""
         before = self.state.acoustic
-        self._advance(self._recognizer.acoustic.closing_silence(), self.state)
+        ending = self._advance(self._recognizer.acoustic.closing_silence(), self.state)
         with self._timings.stage("decoder"):
             last, decoder = self._recognizer.words.finish(self.state.decoder)
         words = (*self.state.words, *last)
         self.state = replace(self.state, acoustic=before, decoder=decoder, words=words)
+        self._format([clipped(word, self._duration) for word in (*ending, *last)], last=True)
+
+    @property
+    def _duration(self) -> float:
+        return self.state.samples / self._recognizer.sample_rate
 
     def _transcript(
         self, more: list[Word], alternatives: tuple[Alternative, ...] = ()
     ) -> Transcript:
-        duration = self.state.samples / self._recognizer.sample_rate
-        words = (clipped(word, duration) for word in [*self.state.words, *more])
-        return Transcript(tuple(words), duration, alternatives)
+        duration = self._duration
+        words = tuple(clipped(word, duration) for word in self.state.words)
+        following = [clipped(word, duration) for word in more]
+        tokens = self._tokens(following)
+        return Transcript((*words, *following), duration, alternatives, tokens)
+
+    def _tokens(self, following: list[Word]) -> tuple[Token, ...] | None:
+        """Return all tokens, as if nothing came behind the words ``following``."""
+        formatter, text = self._recognizer.formatter, self.state.text
+        if formatter is None or text is None:
+            return None
+        if self.state.finished:
+            return self.state.tokens
+        return (*self.state.tokens, *formatter.preview(following, text))
 
 
 class Listener:

@@ -9,13 +9,17 @@ from typing import Literal, get_args
 from .errors import ConfigError
 from .hotwords import Hotword, as_hotwords
 
-__all__ = ["BackendName", "DecoderName", "RecognizerOptions"]
+__all__ = ["BackendName", "DecoderName", "RecognizerOptions", "TextStyle"]
 
 BackendName = Literal["auto", "triton", "triton-wide", "cpu", "torch", "reference"]
 """What runs the LSTM: ``persistent_lstm.BACKENDS``."""
 
 DecoderName = Literal["auto", "beam", "greedy"]
 """How posteriors become words; ``auto`` is the beam search where the model has what it needs."""
+
+TextStyle = Literal["auto", "formatted", "plain"]
+"""How words are written: with punctuation, capitals and numbers, or as recognised, in lower case;
+``auto`` is formatted where the model has a tagger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,9 @@ class RecognizerOptions:
         device: where the model runs, such as ``"cpu"`` or ``"cuda:1"``; a GPU, if there is one,
             when None.
         text: a file of text like what will be said, which the language models are mixed with.
+        text_style: how words are written.
+        remove_fillers: whether formatted text leaves out "uh", "um" and the like.
+        mask_profanity: whether formatted text has only the first letter of swear words.
 
     Raises:
         ConfigError: a value that none of them can have.
@@ -43,16 +50,22 @@ class RecognizerOptions:
     nbest: int = 1
     device: str | None = None
     text: str | None = None
+    text_style: TextStyle = "auto"
+    remove_fillers: bool = False
+    mask_profanity: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (
             ("backend", self.backend, get_args(BackendName)),
             ("decoder", self.decoder, get_args(DecoderName)),
+            ("text_style", self.text_style, get_args(TextStyle)),
         ):
             if value not in known:
                 raise ConfigError(f"unknown {name} {value!r}: choose {_listed(known)}")
         if isinstance(self.nbest, bool) or not isinstance(self.nbest, int) or self.nbest < 1:
             raise ConfigError(f"nbest must be a whole number from 1 on, not {self.nbest!r}")
+        if self.text_style == "plain" and (self.remove_fillers or self.mask_profanity):
+            raise ConfigError("remove_fillers and mask_profanity are for formatted text, not plain")
         if self.model is not None:
             object.__setattr__(self, "model", os.fspath(self.model))
         if self.text is not None:

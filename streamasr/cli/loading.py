@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ModelError
+from ..errors import ModelError, StreamasrError
 from ..hotwords import read_hotwords
-from ..options import RecognizerOptions
+from ..options import RecognizerOptions, TextStyle
 from ..pretrained import PRETRAINED
+from ..text.files import check_tagger
 from . import console
 from .checks import check_gpu, check_model, folded_note
 from .options import Backend, Decoder
@@ -28,14 +29,24 @@ def recognizer_options(
     *,
     nbest: int = 1,
     text: Path | None = None,
+    formatted: bool | None = False,
+    remove_fillers: bool = False,
+    mask_profanity: bool = False,
     note: Callable[[str], None] = console.note,
 ) -> RecognizerOptions:
     """Return what the options of a command describe; reads the file of hotwords, if any.
 
     Raises StreamasrError, before a model is loaded, for what no recognizer can be loaded with.
-    ``note`` is called with hotwords whose spelling is normalised.
+    ``note`` is called with hotwords whose spelling is normalised. ``formatted`` None: where the
+    model can.
     """
     check_model(model)
+    style: TextStyle = "auto" if formatted is None else "formatted" if formatted else "plain"
+    if formatted is False and (remove_fillers or mask_profanity):
+        option = "--remove-fillers" if remove_fillers else "--mask-profanity"
+        raise StreamasrError(f"{option} is for formatted text: not with --plain or ctm")
+    if formatted or remove_fillers or mask_profanity:
+        check_tagger(model or PRETRAINED)
     if decoder is Decoder.greedy and (hotwords or text or nbest > 1):
         option = "--hotwords" if hotwords else "--text" if text else "--nbest"
         raise ModelError(f"{option} needs the beam search: --decoder beam, not greedy")
@@ -59,6 +70,9 @@ def recognizer_options(
         hotwords=tuple(phrases),
         nbest=nbest,
         text=None if text is None else str(text),
+        text_style=style,
+        remove_fillers=remove_fillers,
+        mask_profanity=mask_profanity,
     )
 
 

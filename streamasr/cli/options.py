@@ -15,9 +15,12 @@ __all__ = [
     "Decoder",
     "DecoderOption",
     "Engine",
+    "FillersOption",
     "Format",
+    "FormattedOption",
     "HotwordsOption",
     "ModelOption",
+    "ProfanityOption",
     "TextOption",
     "TrackOption",
 ]
@@ -95,3 +98,18 @@ TrackOption = Annotated[
     ),
 ]
 BackendOption = Annotated[Backend, typer.Option("--backend", help="What runs the LSTM.")]
+FormattedOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--formatted/--plain",
+        help="With punctuation, capitals and numbers, or as recognised. "
+        "[default: formatted if the model can]",
+        show_default=False,
+    ),
+]
+FillersOption = Annotated[
+    bool, typer.Option("--remove-fillers", help='Leave out "uh", "um" and the like.')
+]
+ProfanityOption = Annotated[
+    bool, typer.Option("--mask-profanity", help="Of swear words write the first letter only.")
+]

@@ -25,9 +25,12 @@ from .options import (
     Decoder,
     DecoderOption,
     Engine,
+    FillersOption,
     Format,
+    FormattedOption,
     HotwordsOption,
     ModelOption,
+    ProfanityOption,
     TextOption,
     TrackOption,
 )
@@ -58,6 +61,9 @@ def transcribe(
     nbest: Annotated[
         int, typer.Option("--nbest", min=1, metavar="N", help="Show the N best hypotheses.")
     ] = 1,
+    formatted: FormattedOption = None,
+    remove_fillers: FillersOption = False,
+    mask_profanity: ProfanityOption = False,
     track: TrackOption = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Inputs are headerless 16-bit little-endian mono PCM.")
@@ -110,7 +116,14 @@ def transcribe(
     request = Request(
         names=files,
         options=recognizer_options(
-            model, backend, decoder, hotwords, text=text, nbest=nbest, note=note
+            *(model, backend, decoder, hotwords),
+            text=text,
+            nbest=nbest,
+            # CTM is words: formatting them would be in vain.
+            formatted=False if format is Format.ctm else formatted,
+            remove_fillers=remove_fillers,
+            mask_profanity=mask_profanity,
+            note=note,
         ),
         format=format.value,
         output_dir=output_dir,
@@ -180,7 +193,7 @@ def _engine(
         request,
         request.in_turn,
         timings or Timings(),
-        on_words=output.write_words if isinstance(output, StdoutOutput) else lambda _: None,
+        on_text=output.write_text if isinstance(output, StdoutOutput) else lambda _: None,
         debug=console.debug,
     )
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
-from ..transcript import Word
+from ..transcript import Token, Word, as_tokens
 
 __all__ = ["MAX_GAP", "Cue", "layout_cues", "milliseconds", "one_line", "split_at_pauses"]
 
@@ -18,6 +19,11 @@ MAX_GAP = 0.8
 
 _PAUSE_MS = 200
 """A gap between words from this length on is a pause; shorter ones lie within a phrase."""
+
+
+_CLAUSE = (",", ";", ":")
+
+Item = TypeVar("Item", Word, Token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +51,14 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def split_at_pauses(words: Iterable[Word], max_gap: float = MAX_GAP) -> list[tuple[Word, ...]]:
-    """Split ``words``, in time order, where more than ``max_gap`` seconds pass without one.
+def split_at_pauses(words: Iterable[Item], max_gap: float = MAX_GAP) -> list[tuple[Item, ...]]:
+    """Split words or tokens, in time order, where more than ``max_gap`` seconds pass without one.
 
     The gap is measured in whole milliseconds from the latest end so far, so words that overlap
     never part. Words with no visible text are left out.
     """
     limit = milliseconds(max_gap)
-    runs: list[list[Word]] = []
+    runs: list[list[Item]] = []
     latest_end = 0
     for word in words:
         if not one_line(word.text):
@@ -65,7 +71,7 @@ def split_at_pauses(words: Iterable[Word], max_gap: float = MAX_GAP) -> list[tup
 
 
 def layout_cues(
-    words: Sequence[Word],
+    words: Sequence[Word] | Sequence[Token],
     *,
     max_line: int = 42,
     max_lines: int = 2,
@@ -73,12 +79,13 @@ def layout_cues(
     min_duration: float = 1.0,
     max_gap: float = MAX_GAP,
 ) -> list[Cue]:
-    """Lay ``words``, in time order, out as readable subtitles.
+    """Lay words or tokens, in time order, out as readable subtitles.
 
     Every word with visible text appears once, in order. A cue has at most ``max_lines`` lines of
     at most ``max_line`` characters, balanced in length; a word longer than that stands whole on a
-    line of its own. A gap of more than ``max_gap`` seconds always ends a cue. A cue that is full
-    ends at the longest pause in its second half, or where it is full if there is no pause.
+    line of its own. A gap of more than ``max_gap`` seconds always ends a cue. A sentence that no
+    longer fits begins a cue. A cue that a sentence fills ends at the best place in its second half:
+    behind a comma or the like, else at the longest pause, else where it is full.
 
     Cues never overlap, and last from 1 ms to ``max_duration`` seconds; a longer word is shown for
     its first ``max_duration`` seconds. A cue shorter than ``min_duration`` seconds stays on until
@@ -96,20 +103,25 @@ def layout_cues(
     longest = milliseconds(max_duration)
     groups = [
         group
-        for run in split_at_pauses(words, max_gap)
+        for run in split_at_pauses(as_tokens(words), max_gap)
         for group in _split_run(run, max_line, max_lines, longest)
     ]
     spans = _spans(groups, milliseconds(min_duration), longest)
     return [
-        Cue(start / 1000, end / 1000, _balance(_texts(group), max_line), group)
+        Cue(
+            start / 1000,
+            end / 1000,
+            _balance(_texts(group), max_line),
+            tuple(word for token in group for word in token.words),
+        )
         for group, (start, end) in zip(groups, spans, strict=True)
     ]
 
 
 def _split_run(
-    run: tuple[Word, ...], max_line: int, max_lines: int, longest: int
-) -> list[tuple[Word, ...]]:
-    """Split a run of words into groups that each fit a cue; ``longest`` in milliseconds."""
+    run: tuple[Token, ...], max_line: int, max_lines: int, longest: int
+) -> list[tuple[Token, ...]]:
+    """Split a run of tokens into groups that each fit a cue; ``longest`` in milliseconds."""
     groups = []
     while run:
         count = 1
@@ -122,24 +134,30 @@ def _split_run(
     return groups
 
 
-def _fits(group: tuple[Word, ...], max_line: int, max_lines: int, longest: int) -> bool:
+def _fits(group: tuple[Token, ...], max_line: int, max_lines: int, longest: int) -> bool:
     duration = _latest_end(group) - milliseconds(group[0].start)
     return duration <= longest and len(_wrap(_texts(group), max_line)) <= max_lines
 
 
-def _best_break(group: tuple[Word, ...]) -> int:
-    """How many words to keep of ``group``, whose last word is the first that does not fit.
+def _best_break(group: tuple[Token, ...]) -> int:
+    """How many tokens to keep of ``group``, whose last one is the first that does not fit.
 
-    Only the second half counts: an early pause, however long, would leave a cue nearly empty.
+    Only the second half counts, but for a sentence's end: an early pause, however long, would leave
+    a cue nearly empty.
     """
     full = len(group) - 1
-    gaps = [milliseconds(after.start) - milliseconds(word.end) for word, after in pairwise(group)]
-    best = max(range((full + 1) // 2, full + 1), key=lambda count: (gaps[count - 1], count))
-    return best if gaps[best - 1] >= _PAUSE_MS else full
+    sentences = [count for count in range(1, full + 1) if group[count - 1].ends_sentence]
+    if sentences:
+        return sentences[-1]
+    places = range((full + 1) // 2, full + 1)
+    clauses = [count for count in places if group[count - 1].mark in _CLAUSE]
+    gaps = [milliseconds(after.start) - milliseconds(token.end) for token, after in pairwise(group)]
+    best = max(clauses or places, key=lambda count: (gaps[count - 1], count))
+    return best if clauses or gaps[best - 1] >= _PAUSE_MS else full
 
 
 def _spans(
-    groups: Sequence[tuple[Word, ...]], shortest: int, longest: int
+    groups: Sequence[tuple[Token, ...]], shortest: int, longest: int
 ) -> list[tuple[int, int]]:
     """When each group is shown, in milliseconds: in order, apart, and never for no time."""
     spans = []
@@ -154,12 +172,12 @@ def _spans(
     return spans
 
 
-def _latest_end(group: Iterable[Word]) -> int:
-    return max(milliseconds(word.end) for word in group)
+def _latest_end(group: Iterable[Token]) -> int:
+    return max(milliseconds(token.end) for token in group)
 
 
-def _texts(group: Iterable[Word]) -> list[str]:
-    return [one_line(word.text) for word in group]
+def _texts(group: Iterable[Token]) -> list[str]:
+    return [one_line(str(token)) for token in group]
 
 
 def _wrap(texts: Iterable[str], width: int) -> list[str]:

@@ -11,13 +11,13 @@ import os
 import secrets
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..errors import OutputError
-from ..transcript import Transcript, Word
+from ..transcript import Token, Transcript, Word, word_forms
 from .cues import layout_cues, milliseconds, one_line, split_at_pauses
 
 __all__ = [
@@ -87,7 +87,7 @@ class TxtWriter(TranscriptWriter):
 class JsonWriter(TranscriptWriter):
     """One JSON object on one line, so that several recordings on stdout are JSON Lines.
 
-    - ``text``: all that was said; the segments' texts joined by spaces
+    - ``text``: all that was said, as it is written; the segments' texts joined by spaces
     - ``duration``: of the recording, in seconds
     - ``language``: ``"en"``
     - ``source``: the recording's name; bytes that are not UTF-8 become ``?``, here and in the
@@ -99,8 +99,10 @@ class JsonWriter(TranscriptWriter):
 
       - ``id``: its index, from 0
       - ``start``, ``end``: seconds from the start of the audio
-      - ``text``: its words joined by spaces
-      - ``words``: each with ``word``, ``start`` and ``end`` (seconds) and ``confidence`` in [0, 1]
+      - ``text``: its words as they are written
+      - ``words``: each with ``word``, as recognised, ``start`` and ``end`` (seconds),
+        ``confidence`` in [0, 1], and, unless the text is plain, ``text``: how it is written. The
+        first word of a number has all of it, the others, and words that are left out, have "".
 
     Times and confidences are rounded to 3 decimals.
     """
@@ -118,17 +120,9 @@ class JsonWriter(TranscriptWriter):
                 "start": round(segment[0].start, 3),
                 "end": round(_end(segment), 3),
                 "text": _text(segment),
-                "words": [
-                    {
-                        "word": one_line(word.text),
-                        "start": round(word.start, 3),
-                        "end": round(word.end, 3),
-                        "confidence": round(word.confidence, 3),
-                    }
-                    for word in segment
-                ],
+                "words": words,
             }
-            for index, segment in enumerate(split_at_pauses(transcript.words))
+            for index, (segment, words) in enumerate(_segments(transcript))
         ]
         document: dict[str, object] = {
             "text": one_line(transcript.text),
@@ -164,7 +158,7 @@ class SrtWriter(TranscriptWriter):
         return "\n".join(
             f"{number}\n{_timestamp(cue.start, ',')} --> {_timestamp(cue.end, ',')}\n"
             + "".join(f"{line}\n" for line in cue.lines)
-            for number, cue in enumerate(layout_cues(transcript.words), start=1)
+            for number, cue in enumerate(layout_cues(transcript.as_tokens()), start=1)
         )
 
 
@@ -185,7 +179,7 @@ class VttWriter(TranscriptWriter):
         return "WEBVTT\n" + "".join(
             f"\n{_timestamp(cue.start, '.')} --> {_timestamp(cue.end, '.')}\n"
             + "".join(f"{_escape(line)}\n" for line in cue.lines)
-            for cue in layout_cues(transcript.words)
+            for cue in layout_cues(transcript.as_tokens())
         )
 
 
@@ -208,7 +202,7 @@ class TsvWriter(TranscriptWriter):
         """Return the header and one row a segment."""
         return "start\tend\ttext\n" + "".join(
             f"{milliseconds(segment[0].start)}\t{milliseconds(_end(segment))}\t{_text(segment)}\n"
-            for segment in split_at_pauses(transcript.words)
+            for segment in split_at_pauses(transcript.as_tokens())
         )
 
 
@@ -312,12 +306,44 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _text(segment: Iterable[Word]) -> str:
-    return " ".join(one_line(word.text) for word in segment)
+def _segments(transcript: Transcript) -> Iterator[tuple[tuple[Token, ...], list[dict[str, Any]]]]:
+    """Yield the segments of a transcript, each with its recognised words as JSON has them."""
+    words = iter(_described(transcript))
+    for run in split_at_pauses(transcript.as_tokens()):
+        own: list[dict[str, Any]] = []
+        missing = [word for token in run for word in token.words]
+        while missing and (following := next(words, None)) is not None:
+            word, described = following
+            own.append(described)
+            if word == missing[0]:
+                del missing[0]
+        yield run, own
 
 
-def _end(segment: Iterable[Word]) -> float:
-    return max(word.end for word in segment)
+def _described(transcript: Transcript) -> Iterator[tuple[Word, dict[str, Any]]]:
+    """Yield the words that can be seen, each with what JSON says of it."""
+    plain = transcript.tokens is None
+    forms = word_forms(transcript.words, transcript.tokens or ())
+    for word, form in zip(transcript.words, forms, strict=True):
+        if one_line(word.text):
+            described = {
+                "word": one_line(word.text),
+                "text": form,
+                "start": round(word.start, 3),
+                "end": round(word.end, 3),
+                "confidence": round(word.confidence, 3),
+            }
+            if plain:
+                del described["text"]
+            yield word, described
+
+
+def _text(segment: Iterable[Token]) -> str:
+    return " ".join(one_line(str(token)) for token in segment)
+
+
+def _end(segment: Iterable[Token]) -> float:
+    return max(token.end for token in segment)
 
 
 def _timestamp(seconds: float, point: str) -> str:

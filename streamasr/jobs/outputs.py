@@ -9,7 +9,7 @@ from typing import Protocol, Self
 
 from ..errors import OutputError
 from ..events.writers import WRITERS
-from ..transcript import Transcript, Word
+from ..transcript import Transcript
 from .inputs import Input
 from .job import Job, by_size, settings_hash
 from .journal import Journal
@@ -102,7 +102,7 @@ class StdoutOutput:
     Args:
         request: the job.
         inputs: its recordings.
-        live: whether the words of each come by ``write_words`` first, one line in all.
+        live: whether the text of each comes by ``write_text`` first, one line in all.
         announce: called with the name before a transcript that is written at once.
     """
 
@@ -132,14 +132,14 @@ class StdoutOutput:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def write_words(self, words: Sequence[Word]) -> None:
-        """Write words of the recording in progress, if it is ``live``."""
+    def write_text(self, texts: Sequence[str]) -> None:
+        """Write words or tokens of the recording in progress, if it is ``live``."""
         if not self._live:
             return
-        for word in words:
-            sys.stdout.write(word.text if self._printed == 0 else f" {word.text}")
+        for text in texts:
+            sys.stdout.write(text if self._printed == 0 else f" {text}")
             self._printed += 1
-        if words:
+        if texts:
             sys.stdout.flush()
 
     def deliver(self, outcome: Outcome, about: Mapping[str, object]) -> Iterator[Delivered]:
@@ -160,7 +160,7 @@ class StdoutOutput:
 
     def _write(self, name: str, transcript: Transcript, about: Mapping[str, object]) -> None:
         if self._live:
-            self.write_words(transcript.words[self._printed :])
+            self.write_text(transcript.written[self._printed :])
             self._end_line()
             return
         self._announce(name)

@@ -58,7 +58,13 @@ class Request:
         """
         hotwords = [str(hotword) for hotword in self.options.hotwords]
         raw = self.in_turn.raw_rate if self.in_turn else None
-        own = {"hotwords": hotwords, **({} if raw is None else {"raw_rate": raw})}
+        own = {
+            "hotwords": hotwords,
+            "text_style": self.options.text_style,
+            "remove_fillers": self.options.remove_fillers,
+            "mask_profanity": self.options.mask_profanity,
+            **({} if raw is None else {"raw_rate": raw}),
+        }
         if self.options.text is not None:
             own["text"] = hashlib.sha256(Path(self.options.text).read_bytes()).hexdigest()[:12]
         return {**self._about(None, self.options.decoder), **own}

@@ -14,7 +14,7 @@ from ..audio.level import Level
 from ..errors import StreamasrError, unexpected
 from ..samples import rechunk
 from ..timings import Timings
-from ..transcript import Transcript, Word
+from ..transcript import Transcript
 from .request import InTurn, Request
 from .tasks import About, Advance, Outcome, Task
 
@@ -28,7 +28,7 @@ class TurnEngine:
         request: the job.
         in_turn: how its recordings are read.
         timings: what the time of each stage is added to.
-        on_words: called with words as they become final.
+        on_text: called with words and tokens as they become final.
         debug: whether unexpected exceptions are raised, not reported in a line.
     """
 
@@ -40,12 +40,12 @@ class TurnEngine:
         in_turn: InTurn,
         timings: Timings,
         *,
-        on_words: Callable[[Sequence[Word]], None] = lambda _: None,
+        on_text: Callable[[Sequence[str]], None] = lambda _: None,
         debug: bool = False,
     ) -> None:
         self.under_way: dict[int, Advance] = {}
         self._request, self._in_turn, self._timings = request, in_turn, timings
-        self._on_words, self._debug = on_words, debug
+        self._on_text, self._debug = on_text, debug
         self._recognizer: Recognizer | None = None
         self._current: _Recording | None = None
 
@@ -61,9 +61,9 @@ class TurnEngine:
         assert self._recognizer is not None
         for task in tasks:
             self._current = recording = _Recording(self, self._recognizer, task)
-            for words, advance in recording:
+            for texts, advance in recording:
                 self.under_way = {task.id: advance}
-                self._on_words(words)
+                self._on_text(texts)
                 yield None
             self.under_way = {}
             outcome = recording.outcome()
@@ -88,16 +88,20 @@ class _Recording:
         self._notes: list[str] = []
         self._level: Level | None = None
 
-    def __iter__(self) -> Iterator[tuple[list[Word], Advance]]:
-        """Feed it chunk by chunk: yield the words that are now final, and the progress."""
+    def __iter__(self) -> Iterator[tuple[list[str], Advance]]:
+        """Feed it chunk by chunk: yield the text that is now final, and the progress."""
         try:
             with self._open() as audio:
                 self._level = audio.level
                 for chunk in rechunk(self._blocks(audio), self._chunk_samples):
+                    before = len(self._stream.state.tokens)
                     words = self._stream.accept(chunk)
+                    tokens = self._stream.state.tokens[before:]
+                    plain = self._recognizer.formatter is None
+                    texts = [word.text for word in words] if plain else [*map(str, tokens)]
                     seconds = self._stream.state.samples / self._recognizer.sample_rate
                     share = seconds / audio.duration if audio.duration else 0.0
-                    yield words, Advance(self._task, seconds, share)
+                    yield texts, Advance(self._task, seconds, share)
         except Exception as error:
             self._note(error)
 

@@ -201,6 +201,8 @@ class Worker:
             transcript = Transcript(tuple(words), opened.samples / self._rate)
         if not opened.samples or opened.lost:
             transcript = None
+        if transcript is not None:
+            transcript = self._recognizer.formatted(transcript)
         notes = tuple(opened.notes)
         return Outcome(opened.task, transcript, opened.problem, notes=notes, level=opened.level)
 

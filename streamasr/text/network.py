@@ -5,15 +5,26 @@ Legend: B rows, T words, E embedding size, H hidden size.
 
 from __future__ import annotations
 
-from persistent_lstm import LayerWeights, LSTMState, lstm, zero_state
+from collections.abc import Mapping
+
+from persistent_lstm import (
+    Int8LayerWeights,
+    Int8Matrix,
+    LayerWeights,
+    LSTMState,
+    choose_backend,
+    lstm,
+    zero_state,
+)
 from pydantic import Field
 from torch import Tensor, nn
 
+from ..acoustic.model.matrices import SCALE
 from ..validated import Settings
 from .features import PAUSES
 from .labels import MARKS
 
-__all__ = ["Tagger", "TaggerConfig"]
+__all__ = ["Int8Tagger", "Tagger", "TaggerConfig"]
 
 
 class TaggerConfig(Settings):
@@ -70,9 +81,61 @@ class Tagger(nn.Module):
         marks, capitals = self.split(read)
         return marks, capitals, state
 
-    def _weights(self) -> list[LayerWeights]:
+    @property
+    def any_chunking(self) -> bool:
+        """Whether words get the same bits however many are read at once."""
+        return False
+
+    def _weights(self) -> list[LayerWeights] | list[Int8LayerWeights]:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         return [
             LayerWeights(*(self.lstm.get_parameter(f"{name}_l{layer}") for name in names))
             for layer in range(self.config.layers)
         ]
+
+
+class Int8Tagger(Tagger):
+    """A tagger of the tensors as ``to_int8`` stores them: called alike, without gradients."""
+
+    def __init__(self, config: TaggerConfig, stored: Mapping[str, Tensor]) -> None:
+        nn.Module.__init__(self)  # the other one makes weights, only to throw them away
+        self.config = config
+        self._embedding, self._pauses = _matrix(stored, "embedding"), _matrix(stored, "pauses")
+        self._output = _matrix(stored, "output").dequantise()
+        self._bias = stored["output.bias"].float()
+        self._layers = [
+            Int8LayerWeights(
+                _matrix(stored, "lstm", f"_ih_l{layer}"),
+                _matrix(stored, "lstm", f"_hh_l{layer}"),
+                stored[f"lstm.bias_ih_l{layer}"].float(),
+                stored[f"lstm.bias_hh_l{layer}"].float(),
+            )
+            for layer in range(config.layers)
+        ]
+
+    def embed(self, words: Tensor, pauses: Tensor) -> Tensor:
+        """Return the inputs ``(T, B, E)`` of ``words (T, B, 3)`` and ``pauses (T, B)``."""
+        return _rows(self._embedding, words).sum(-2) + _rows(self._pauses, pauses)
+
+    def split(self, read: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits of marks ``(…, 7)`` and of a capital ``(…)`` from ``h (…, H)``."""
+        # Summed row by row: a product of matrices has other bits for other numbers of rows.
+        logits = (read[..., None, :] * self._output).sum(-1) + self._bias
+        return logits[..., :-1], logits[..., -1]
+
+    @property
+    def any_chunking(self) -> bool:
+        """Whether words get the same bits however many are read at once."""
+        return choose_backend("auto", self._layers)[0] == "cpu"
+
+    def _weights(self) -> list[Int8LayerWeights]:
+        return self._layers
+
+
+def _matrix(stored: Mapping[str, Tensor], module: str, suffix: str = "") -> Int8Matrix:
+    name = f"{module}.weight{suffix}"
+    return Int8Matrix(stored[name], stored[name + SCALE].float().reshape(-1))
+
+
+def _rows(matrix: Int8Matrix, places: Tensor) -> Tensor:
+    return matrix.values[places].float() * matrix.scale[places][..., None]

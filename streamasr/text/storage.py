@@ -7,14 +7,13 @@ from pathlib import Path
 import safetensors.torch
 from safetensors import SafetensorError
 
-from ..acoustic.model.matrices import from_int8, to_int8
+from ..acoustic.model.matrices import SCALE, check_scales, to_int8
 from ..errors import ModelError
 from .features import WordTable
-from .network import Tagger, TaggerConfig
+from .files import TAGGER, TAGGER_WORDS
+from .network import Int8Tagger, Tagger, TaggerConfig
 
-__all__ = ["TAGGER", "TAGGER_WORDS", "load_tagger", "save_tagger"]
-
-TAGGER, TAGGER_WORDS = "tagger.safetensors", "tagger.txt"
+__all__ = ["load_tagger", "save_tagger"]
 
 
 def save_tagger(folder: Path, model: Tagger, table: WordTable) -> None:
@@ -28,7 +27,7 @@ def save_tagger(folder: Path, model: Tagger, table: WordTable) -> None:
     partial.replace(folder / TAGGER)
 
 
-def load_tagger(folder: Path) -> tuple[Tagger, WordTable] | None:
+def load_tagger(folder: Path) -> tuple[Int8Tagger, WordTable] | None:
     """Return the tagger of a model folder and its words, None if it has none.
 
     Raises ModelError for one that is damaged, or does not fit its words.
@@ -45,20 +44,21 @@ def load_tagger(folder: Path) -> tuple[Tagger, WordTable] | None:
     except SafetensorError as error:
         raise ModelError(f"{path}: not a safetensors file, or damaged") from error
     try:
-        weights = {name: value.float() for name, value in from_int8(stored).items()}
-        rows, embedding_size = weights["embedding.weight"].shape
+        check_scales(stored)
+        rows, embedding_size = stored["embedding.weight"].shape
         config = TaggerConfig(
             rows=rows,
             embedding_size=embedding_size,
-            hidden_size=weights["output.weight"].shape[1],
-            layers=sum(name.startswith("lstm.weight_hh") for name in weights),
+            hidden_size=stored["output.weight"].shape[1],
+            layers=sum(
+                name.startswith("lstm.weight_hh") and not name.endswith(SCALE) for name in stored
+            ),
             look_ahead=int(about["look_ahead"]),
         )
-        model = Tagger(config)
-        model.load_state_dict(weights)
+        model = Int8Tagger(config, stored)
     except (KeyError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path}: not the tensors of a tagger") from error
     words = WordTable.read(folder / TAGGER_WORDS, 0).words
     if rows <= 2 + len(words):
         raise ModelError(f"{folder / TAGGER_WORDS}: more words than {path.name} has rows")
-    return model.eval().requires_grad_(False), WordTable(words, rows - 2 - len(words))
+    return model.eval(), WordTable(words, rows - 2 - len(words))

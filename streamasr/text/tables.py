@@ -9,6 +9,7 @@ __all__ = [
     "DENOMINATORS",
     "DETERMINERS",
     "DIGITS",
+    "FILLERS",
     "HOURS_AFTER",
     "LABELS",
     "LABELS_OF_MANY",
@@ -17,6 +18,7 @@ __all__ = [
     "NOT_NAMES",
     "ORDINALS",
     "PHRASES",
+    "PROFANITY",
     "SCALES",
     "SMALL",
     "SPELLING",
@@ -169,3 +171,14 @@ nine eleven
 number one
 catch twenty two
 """.strip().split("\n")
+
+FILLERS = _set("uh um uhm er erm hm hmm mm")
+"""What is said while one thinks; "mhm" and "oh" say something."""
+
+PROFANITY = _set("""
+arsehole arseholes asshole assholes bastard bastards bitch bitches bullshit cocksucker cunt cunts
+dickhead dickheads fuck fucked fucker fuckers fucking fucks goddamn motherfucker motherfuckers
+motherfucking nigger niggers prick pricks shit shits shitty slut sluts twat wanker wankers whore
+whores
+""")
+"""Words of which only the first letter is written where this is asked for."""

@@ -35,7 +35,7 @@ def milliseconds(delta: datetime.timedelta) -> int:
 
 @given(transcript=transcripts())
 def test_srt_reads_what_was_written(transcript):
-    cues = layout_cues(transcript.words)
+    cues = layout_cues(transcript.as_tokens())
     read = list(srt.parse(WRITERS["srt"].render(transcript, source="a.wav")))
     assert [cue.index for cue in read] == list(range(1, len(cues) + 1))
     for cue, found in zip(cues, read, strict=True):
@@ -48,7 +48,7 @@ def test_srt_reads_what_was_written(transcript):
 def test_webvtt_reads_what_was_written(transcript, tmp_path_factory):
     import html
 
-    cues = layout_cues(transcript.words)
+    cues = layout_cues(transcript.as_tokens())
     text = WRITERS["vtt"].render(transcript, source="a.wav")
     read = webvtt.from_string(text)
     assert len(read) == len(cues)
@@ -64,7 +64,7 @@ def test_ffmpeg_reads_what_was_written(recognizer, samples_folder: Path, tmp_pat
     transcript = recognizer.transcribe(samples_folder / "jfk.flac")
     path = tmp_path / f"jfk.{form}"
     path.write_text(WRITERS[form].render(transcript, source="jfk.flac"), encoding="utf-8")
-    cues = layout_cues(transcript.words)
+    cues = layout_cues(transcript.as_tokens())
     assert cues
     with av.open(str(path)) as container:
         (stream,) = container.streams.subtitles

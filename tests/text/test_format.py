@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from persistent_lstm import LSTMState
 from torch import Tensor
 
+from streamasr.acoustic.model.matrices import to_int8
 from streamasr.text.features import WordTable, pause_class
-from streamasr.text.format import FormatState, Formatter, Token, joined
+from streamasr.text.format import FormatState, Formatter
 from streamasr.text.labels import MARKS
-from streamasr.text.network import Tagger, TaggerConfig
-from streamasr.transcript import Word
+from streamasr.text.network import Int8Tagger, Tagger, TaggerConfig
+from streamasr.transcript import Token, Word, joined, word_forms
 
 _TABLE = WordTable(["twenty", "dollars", "he", "paid"], affixes=50)
 _SAID = "he paid twenty dollars and one of them said i'm in room two oh four mister smith"
@@ -25,6 +26,7 @@ class PauseTagger(Tagger):
     def forward(
         self, words: Tensor, pauses: Tensor, state: LSTMState, **_: str
     ) -> tuple[Tensor, Tensor, LSTMState]:
+        assert len(words) == 1  # read one by one, as ``any_chunking`` is not said
         # What it puts out is about the word ``look_ahead + 1`` before: it keeps the pauses in h.
         heard = torch.cat([state.h[0, 0, 1 : self.config.look_ahead + 1], pauses[0].float()])
         before = heard[0]
@@ -34,16 +36,19 @@ class PauseTagger(Tagger):
             label = 2
         h = state.h.clone()
         h[0, 0, : self.config.look_ahead + 1] = heard
-        return torch.eye(len(MARKS))[None, [label]], torch.tensor([[-1.0]]), LSTMState(h, state.C)
+        marks = torch.eye(len(MARKS))[None, [label]]
+        return marks, torch.tensor([[-1.0]]), LSTMState(h, state.C)
 
 
-def formatter(look_ahead: int = 1, *, by_pause: bool = False) -> Formatter:
+def formatter(look_ahead: int = 1, *, by_pause: bool = False, **options: bool) -> Formatter:
     torch.manual_seed(3)
     config = TaggerConfig(rows=len(_TABLE), embedding_size=8, hidden_size=16, look_ahead=look_ahead)
     tagger = (PauseTagger if by_pause else Tagger)(config)
     with torch.no_grad():
         tagger.output.weight *= 30  # so that it says this and that
-    return Formatter(tagger.requires_grad_(False), _TABLE)
+    if not by_pause:
+        tagger = Int8Tagger(config, to_int8(tagger.state_dict()))
+    return Formatter(tagger, _TABLE, **options)
 
 
 def spoken(text: str, gap: float = 0.05) -> list[Word]:
@@ -58,8 +63,8 @@ def spoken(text: str, gap: float = 0.05) -> list[Word]:
     return words
 
 
-def text_of(text: str) -> str:
-    made = formatter(by_pause=True)
+def text_of(text: str, **options: bool) -> str:
+    made = formatter(by_pause=True, **options)
     return joined(made.preview(spoken(text), made.initial_state()))
 
 
@@ -75,6 +80,19 @@ def test_a_number_at_a_sentences_beginning_has_a_capital_if_it_has_letters() -> 
 
 def test_a_full_stop_is_not_said_twice() -> None:
     assert text_of("at five p m // he left") == "At 5 p.m. He left"
+
+
+def test_fillers_are_left_out_and_are_no_pause() -> None:
+    said = "he came um and saw uh // and paid"
+    assert text_of(said) == "He came um and saw uh. And paid"
+    assert text_of(said, remove_fillers=True) == "He came and saw. And paid"
+    made = formatter(by_pause=True, remove_fillers=True)
+    assert made.preview(spoken("uh um"), made.initial_state()) == []
+
+
+def test_of_a_swear_word_the_first_letter_is_written() -> None:
+    assert text_of("what the fuck") == "What the fuck"
+    assert text_of("what the fuck // shit", mask_profanity=True) == "What the f***. S***"
 
 
 words_lists = st.lists(st.sampled_from(_SAID.split()), max_size=14)
@@ -103,6 +121,15 @@ def speech(draw: st.DrawFn) -> list[list[Word]]:
             segments.append([])
         segments[-1].append(word)
     return segments
+
+
+def test_the_forms_of_words_make_up_the_text() -> None:
+    made = formatter(by_pause=True, remove_fillers=True)
+    words = spoken("uh he paid twenty uh dollars // um i think uh")
+    tokens = made.preview(words, made.initial_state())
+    forms = word_forms(words, tokens)
+    assert forms == ["", "He", "paid", "$20.", "", "", "", "I", "think", ""]
+    assert " ".join(filter(None, forms)) == joined(tokens)
 
 
 def whole(made: Formatter, segments: list[list[Word]]) -> list[list[Token]]:
@@ -150,6 +177,41 @@ def test_what_was_given_back_begins_what_is_shown(segments: list[list[Word]]) ->
             given_back += more
             assert shown[: len(given_back)] == given_back == right[: len(given_back)]
         _, state = made.end_segment(state)
+
+
+@given(speech(), st.sampled_from([0, 1, 2]))
+@settings(deadline=None, max_examples=60)
+def test_forms_that_are_decided_stay(segments: list[list[Word]], look_ahead: int) -> None:
+    """Whatever comes, only the mark behind the last word may change, and each lags little."""
+    made = formatter(look_ahead)
+    state = made.initial_state()
+    for segment, right in zip(segments, whole(made, segments), strict=True):
+        given_back = 0
+        for k in range(len(segment)):
+            tokens, state = made.read(segment[k : k + 1], state)
+            given_back += sum(len(token.words) for token in tokens)
+            decided = given_back + made.count_decided(state)
+            forms = [
+                (token.text, token.words) for token in right if token.words[-1] in segment[:decided]
+            ]
+            assert [word for _, words in forms for word in words] == segment[:decided]
+            shown = made.preview([], state)
+            later = segment[given_back:]
+            assert [word for token in shown for word in token.words] == later[: k + 1 - given_back]
+            now = [token for token in right[: len(forms)] if token.words[0] in later]
+            assert [t.text for t in shown[: len(now)]] == [t.text for t in now]
+        _, state = made.end_segment(state)
+
+
+def test_the_form_of_a_word_is_decided_by_the_next_one() -> None:
+    made = formatter()
+    state = made.initial_state()
+    decided = given_back = 0
+    for k, word in enumerate(spoken("they came and went away")):
+        tokens, state = made.read([word], state)
+        given_back += len(tokens)
+        decided = given_back + made.count_decided(state)
+        assert decided == k
 
 
 def test_a_word_that_is_no_number_waits_for_two_more() -> None:

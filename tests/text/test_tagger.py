@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from streamasr.errors import ModelError
 from streamasr.text.features import PAUSE_LIMITS, PAUSES, WordTable, pause_class
+from streamasr.text.files import TAGGER, TAGGER_WORDS
 from streamasr.text.network import Tagger, TaggerConfig
-from streamasr.text.storage import TAGGER, TAGGER_WORDS, load_tagger, save_tagger
+from streamasr.text.storage import load_tagger, save_tagger
 
 _TABLE = WordTable(["the", "of", "and"], affixes=50)
 
