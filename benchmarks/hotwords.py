@@ -35,7 +35,7 @@ def unknown_words(model: Path, words: list[str]) -> list[str]:
 
 def measure(recognizer: Recognizer, utterances: list[Utterance], listed: set[str]) -> Any:
     """Return how many listed words were said, found, and heard where nobody said them; and WER."""
-    texts = [recognizer.transcribe(u.path).text for u in track(utterances, transient=True)]
+    texts = [recognizer.transcribe(u.path).plain_text for u in track(utterances, transient=True)]
     said = found = wrong = 0
     for utterance, text in zip(utterances, texts, strict=True):
         spoken = Counter(w for w in normalise(utterance.transcript).split() if w in listed)

@@ -154,7 +154,7 @@ def word_times(
 
 def rates(references: Sequence[str], found: Sequence[Transcript]) -> ErrorCounts:
     """Count the errors of ``found``."""
-    return count_errors(references, [transcript.text for transcript in found])
+    return count_errors(references, [transcript.plain_text for transcript in found])
 
 
 def figure(results: dict[str, Any], path: Path) -> None:

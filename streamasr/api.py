@@ -414,7 +414,9 @@ class Listener:
         *,
         chunk_ms: int = LISTEN_CHUNK_MS,
     ) -> None:
-        self._pipeline = LivePipeline(recognizer.acoustic, recognizer.words, endpoint)
+        self._pipeline = LivePipeline(
+            recognizer.acoustic, recognizer.words, endpoint, recognizer.formatter
+        )
         self._rate = recognizer.sample_rate
         self._chunk = recognizer.chunk_samples(chunk_ms)
         self._pending: list[torch.Tensor] = []

@@ -99,4 +99,4 @@ def _measure(recognizer: Recognizer, utterance: Utterance, chunk_ms: int) -> Res
     began = time.perf_counter()
     transcript = recognizer.transcribe(utterance.path, chunk_ms=chunk_ms)
     seconds = time.perf_counter() - began
-    return Result(utterance, transcript.text, transcript.duration, seconds)
+    return Result(utterance, transcript.plain_text, transcript.duration, seconds)

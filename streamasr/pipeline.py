@@ -16,17 +16,20 @@ from .acoustic import AcousticOutput, AcousticStage, AcousticState
 from .decoding import SegmentDecoder, SegmentState, WordDecoder
 from .events import Event
 from .segment import EndpointConfig, Part, Segmenter, SegmenterState
+from .text.format import Formatter
+from .text.live import EventFormatState, EventFormatter
 
 __all__ = ["ListenState", "LivePipeline"]
 
 
 @dataclass(frozen=True, slots=True)
 class ListenState:
-    """The state of a session: the states of its stages. A value."""
+    """The state of a session: the states of its stages. A value. Plain text has no ``text``."""
 
     segmenter: SegmenterState
     acoustic: AcousticState
     decoding: SegmentState
+    text: EventFormatState | None = None
 
     @property
     def received(self) -> int:
@@ -37,15 +40,21 @@ class ListenState:
 class LivePipeline:
     """Recognition with endpoints: ``(samples, state) -> (events, state)``. Immutable.
 
-    The three stages one after the other; ``forward`` runs the second for many sessions at once.
+    The stages one after the other, the last of them only with a ``formatter``; ``forward`` runs the
+    second for many sessions at once.
     """
 
     def __init__(
-        self, acoustic: AcousticStage, words: WordDecoder, endpoint: EndpointConfig | None = None
+        self,
+        acoustic: AcousticStage,
+        words: WordDecoder,
+        endpoint: EndpointConfig | None = None,
+        formatter: Formatter | None = None,
     ) -> None:
         self.segmenter = Segmenter(acoustic.frontend, endpoint)
         self.acoustic = acoustic
         self.decoding = SegmentDecoder(words, acoustic.frontend.sample_rate)
+        self.text = EventFormatter(formatter) if formatter else None
 
     def initial_state(self) -> ListenState:
         """Return the state of a new session."""
@@ -53,6 +62,7 @@ class LivePipeline:
             self.segmenter.initial_state(),
             self.acoustic.initial_state(),
             self.decoding.initial_state(),
+            self.text.initial_state() if self.text else None,
         )
 
     def advance(self, samples: torch.Tensor, state: ListenState) -> tuple[list[Event], ListenState]:
@@ -84,7 +94,7 @@ class LivePipeline:
     def partial(self, state: ListenState) -> tuple[list[Event], ListenState]:
         """Return the segment as it looks now, if that has changed, and the state that knows."""
         events, decoding = self.decoding.partial(state.decoding)
-        return events, replace(state, decoding=decoding)
+        return self._formatted(events, replace(state, decoding=decoding))
 
     def end_segment(
         self, state: ListenState, lost_seconds: float = 0.0, reason: str = ""
@@ -105,4 +115,12 @@ class LivePipeline:
         for part, output in zip(parts, outputs, strict=True):
             found, decoding = self.decoding(part, output, decoding)
             events += found
-        return events, replace(state, acoustic=acoustic, decoding=decoding)
+        return self._formatted(events, replace(state, acoustic=acoustic, decoding=decoding))
+
+    def _formatted(
+        self, events: Sequence[Event], state: ListenState
+    ) -> tuple[list[Event], ListenState]:
+        if self.text is None or state.text is None:
+            return [*events], state
+        formatted, text = self.text.many(events, state.text)
+        return formatted, replace(state, text=text)

@@ -81,7 +81,7 @@ class LiveView:
         self._console = console
         self.facts = facts
         self.meter = Meter()
-        self._words: tuple[str, ...] = ()
+        self._forms: tuple[str, ...] = ()
         self._firm = 0
         self._latency: float | None = None
         self._message = ""
@@ -113,14 +113,13 @@ class LiveView:
         if event.type == "gap":
             self._console.print(Text(event.description, style="yellow"))
             return
-        words = tuple(word.text for word in event.words)
         if event.type == "partial":
             # A final's latency holds the silence that it waited for.
             self._latency = event.latency_ms
-            self._words, self._firm = words, event.firm
+            self._forms, self._firm = tuple(event.forms), event.firm
             return
-        self._words, self._firm = (), 0
-        if words:
+        self._forms, self._firm = (), 0
+        if event.text:
             self._console.print(Text(event.text))
 
     def say(self, message: str) -> None:
@@ -141,9 +140,9 @@ class LiveView:
 
     def _partial_lines(self) -> list[Text]:
         firm = self._firm
-        text = Text(" ".join(self._words[:firm]))
-        rest = " ".join(self._words[firm:])
-        if firm and rest:
+        text = Text(" ".join(filter(None, self._forms[:firm])))
+        rest = " ".join(filter(None, self._forms[firm:]))
+        if text and rest:
             text.append(" ")
         text.append(rest, style="dim")
         # A rewrapped line must not move the rest about: all lines but the last stay as they are.

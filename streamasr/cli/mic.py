@@ -23,8 +23,11 @@ from .options import (
     BackendOption,
     Decoder,
     DecoderOption,
+    FillersOption,
+    FormattedOption,
     HotwordsOption,
     ModelOption,
+    ProfanityOption,
     TextOption,
 )
 
@@ -98,6 +101,9 @@ def mic(
     decoder: DecoderOption = Decoder.auto,
     hotwords: HotwordsOption = None,
     text: TextOption = None,
+    formatted: FormattedOption = None,
+    remove_fillers: FillersOption = False,
+    mask_profanity: ProfanityOption = False,
     backend: BackendOption = Backend.auto,
     model: ModelOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only on stderr.")] = False,
@@ -114,7 +120,14 @@ def mic(
     for path in save or ():
         check_savable(path)
     note = console.note_unless(quiet)
-    options = recognizer_options(model, backend, decoder, hotwords, text=text, note=note)
+    options = recognizer_options(
+        *(model, backend, decoder, hotwords),
+        text=text,
+        formatted=formatted,
+        remove_fillers=remove_fillers,
+        mask_profanity=mask_profanity,
+        note=note,
+    )
     with _Interruption() as interruption, ExitStack() as stack:
         stack.enter_context(quiet_libraries())
         # Opened before the model is loaded: what is said meanwhile waits in the queue.
@@ -288,7 +301,7 @@ class _Session:
                 return
         if event.type == "gap":
             print(event.description, flush=True)
-        elif event.type == "final" and event.words:
+        elif event.type == "final" and event.text:
             print(event.text, flush=True)
 
     def _saved(self, saver: Saver, save: Callable[[], None]) -> None:

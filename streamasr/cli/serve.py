@@ -17,8 +17,11 @@ from .options import (
     BackendOption,
     Decoder,
     DecoderOption,
+    FillersOption,
+    FormattedOption,
     HotwordsOption,
     ModelOption,
+    ProfanityOption,
     TextOption,
 )
 
@@ -66,6 +69,9 @@ def serve(
     decoder: DecoderOption = Decoder.auto,
     hotwords: HotwordsOption = None,
     text: TextOption = None,
+    formatted: FormattedOption = None,
+    remove_fillers: FillersOption = False,
+    mask_profanity: ProfanityOption = False,
     backend: BackendOption = Backend.auto,
     model: ModelOption = None,
 ) -> None:
@@ -84,7 +90,14 @@ def serve(
         check_certificate(certificate, key)
     check_address(host, port)
     notes: list[str] = []
-    options = recognizer_options(model, backend, decoder, hotwords, text=text, note=notes.append)
+    options = recognizer_options(
+        *(model, backend, decoder, hotwords),
+        text=text,
+        formatted=formatted,
+        remove_fillers=remove_fillers,
+        mask_profanity=mask_profanity,
+        note=notes.append,
+    )
     settings = ServeSettings(
         max_streams=max_streams,
         tokens=read_tokens(token_file) if token_file else frozenset(),

@@ -213,8 +213,12 @@ class BeamDecoder:
         """End the segment: return its words, and the state after them."""
         words = []
         if state.spoken:
-            candidates = self._final_candidates(state)
+            firm = [] if state.lazy else self._firm(state)
+            candidates = self._final_candidates(state, firm)
             words = self._words(candidates[0].spans, state) if candidates else []
+            # Firm words keep the times that partials told.
+            for place, word in enumerate(firm[: len(words)]):
+                words[place] = replace(words[place], start=word.start, end=word.end)
             if is_confident(confidences(words), self._config.least_confidence):
                 state = self._carry(candidates, state)
             else:
@@ -228,10 +232,10 @@ class BeamDecoder:
             lazy=state.lazy,
         )
 
-    def _final_candidates(self, state: BeamState) -> list[Candidate]:
+    def _final_candidates(self, state: BeamState, firm: Sequence[Word]) -> list[Candidate]:
         """Return the hypotheses for a segment that has ended, after a second pass if there is one.
 
-        Words that were firm stay: where no hypothesis has them, the first pass' are taken.
+        Words that were ``firm`` stay: where no hypothesis has them, the first pass' are taken.
         """
         if self._second is None or not state.encoded:
             return self.candidates(self._closed(state.search, state), state)
@@ -240,10 +244,8 @@ class BeamDecoder:
         mixed = np.logaddexp(second + np.log(share), first + np.log(max(1 - share, 1e-30)))
         search = self._search.advance(mixed, self._search.initial_state(), state.bias)
         candidates = self.candidates(self._closed(search, state), state)
-        if state.lazy:
-            return candidates
-        firm = tuple(word.text for word in self._firm(state))
-        kept = [each for each in candidates if each.text[: len(firm)] == firm]
+        said = tuple(word.text for word in firm)
+        kept = [each for each in candidates if each.text[: len(said)] == said]
         return kept or self.candidates(self._closed(state.search, state), state)
 
     def _closed(self, search: SearchState, state: BeamState) -> SearchState:

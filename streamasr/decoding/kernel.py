@@ -718,12 +718,17 @@ def compact(rows, n, histories, traces, sizes):
 
 
 @njit(nogil=True, cache=True)
-def descendants(rows, parents):
-    """Return for each history the number of hypotheses that begin with it."""
+def descendants(leaves, parents):
+    """Return for each node of a tree how many of the ``leaves`` are it or descend from it.
+
+    Parents have lower numbers than their children, or are NO_TRACE.
+    """
     size = len(parents)
     count = np.zeros(size, np.int64)
-    for i in range(len(rows)):
-        count[rows[i, HISTORY]] += 1
+    for leaf in leaves:
+        if leaf >= 0:
+            count[leaf] += 1
     for k in range(size - 1, 0, -1):
-        count[parents[k]] += count[k]
+        if parents[k] >= 0:
+            count[parents[k]] += count[k]
     return count

@@ -219,13 +219,22 @@ class Search:
         ]
 
     def firm(self, state: SearchState) -> tuple[WordSpan, ...]:
-        """Return the words that all hypotheses begin with: they can no longer change."""
+        """Return the words that all hypotheses begin with, at the same times.
+
+        Neither the words nor their times can change any more.
+        """
         from . import kernel
 
-        count = kernel.descendants(state.hypotheses, state.histories[:, History.PARENT])
-        path = [*_ancestors(state, int(state.hypotheses[0, Hypothesis.HISTORY]))]
-        shared = sum(bool(count[history] == len(state.hypotheses)) for history in path)
-        return self._spans(state, 0, ended=_has_ended(state, 0))[:shared]
+        hypotheses = state.hypotheses
+        words = kernel.descendants(
+            hypotheses[:, Hypothesis.HISTORY], state.histories[:, History.PARENT]
+        )
+        path = [*_ancestors(state, int(hypotheses[0, Hypothesis.HISTORY]))]
+        shared = int((words[path] == len(hypotheses)).sum())
+        times = kernel.descendants(hypotheses[:, Hypothesis.TRACE], state.traces[:, Trace.PARENT])
+        path = [*_traces(state, int(hypotheses[0, Hypothesis.TRACE]))]
+        timed = int((times[path] == len(hypotheses)).sum())
+        return self._spans(state, 0, ended=_has_ended(state, 0))[: min(shared, timed)]
 
     def _spans(self, state: SearchState, row: int, *, ended: bool) -> tuple[WordSpan, ...]:
         """Return the words of one hypothesis; the last is its own, if it has ``ended``."""
@@ -240,12 +249,10 @@ class Search:
             start, last, count = hypothesis[columns].tolist()
             total = float(hypothesis.view(np.float32)[Hypothesis.POSTERIORS])
             rows.append((start, last, count, total))
-        trace = int(hypothesis[Hypothesis.TRACE])
-        while trace != NO_TRACE:
+        for trace in _traces(state, int(hypothesis[Hypothesis.TRACE])):
             entry = state.traces[trace]
             start, last, count = entry[[Trace.START, Trace.LAST, Trace.COUNT]].tolist()
             rows.append((start, last, count, float(entry.view(np.float32)[Trace.POSTERIORS])))
-            trace = int(entry[Trace.PARENT])
         return tuple(
             WordSpan(word, start, last, total / count)
             for word, (start, last, count, total) in zip(
@@ -334,3 +341,10 @@ def compile_for(graph: SearchGraph) -> None:
     state = search.advance(np.zeros((1, len(graph.tokens)), np.float32), search.initial_state())
     search.best_paths(state, 1)
     search.firm(state)
+
+
+def _traces(state: SearchState, trace: int) -> Iterator[int]:
+    """Yield a word's trace and those of the words before it, the newest first."""
+    while trace != NO_TRACE:
+        yield trace
+        trace = int(state.traces[trace, Trace.PARENT])

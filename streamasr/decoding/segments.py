@@ -108,8 +108,8 @@ class SegmentDecoder:
         same = agreement([w.text for w in settled], [w.text for w in state.shown]) == len(settled)
         if same and firm <= state.firm:
             return [], state
-        if same:
-            settled = state.shown  # nothing is taken back but for other words
+        if same:  # nothing is taken back but for other words
+            settled = (*settled, *state.shown[len(settled) :])
         state = replace(state, shown=settled, firm=firm)
         return [replace(_text_event("partial", state.segment, settled), firm=firm)], state
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..transcript import Word
+from ..transcript import Token, Word, joined, word_forms
 
 __all__ = ["Event", "agreement", "event_schema"]
 
@@ -24,7 +24,9 @@ class Event:
     its partials turn out to have been noise; a gap lies between two segments and carries the number
     of the one to come.
 
-    The first ``firm`` words of a partial can no longer change; all of a final's are firm.
+    The first ``firm`` words of a partial can no longer change, nor can how they are written, but
+    for the mark behind the last of them; all of a final's are firm. ``tokens`` are the words as
+    they are written; None where the text is plain.
 
     ``start`` and ``end`` are those of the words, or of the gap, in seconds from the start of the
     session; lost audio counts. ``latency_ms`` is the time from the capture of the sound at ``end``
@@ -40,11 +42,24 @@ class Event:
     latency_ms: float = 0.0
     reason: str = ""
     firm: int = 0
+    tokens: tuple[Token, ...] | None = None
 
     @property
     def text(self) -> str:
-        """The words joined by single spaces."""
+        """The words as they are written."""
+        return self.plain_text if self.tokens is None else joined(self.tokens)
+
+    @property
+    def plain_text(self) -> str:
+        """The recognised words joined by single spaces, lower case and without marks."""
         return " ".join(word.text for word in self.words)
+
+    @property
+    def forms(self) -> list[str]:
+        """How each word is written; "" within a number, behind its first word, and if left out."""
+        if self.tokens is None:
+            return [word.text for word in self.words]
+        return word_forms(self.words, self.tokens)
 
     @property
     def description(self) -> str:
@@ -67,11 +82,12 @@ class Event:
             values["words"] = [
                 {
                     "word": word.text,
+                    **({} if self.tokens is None else {"text": form}),
                     "start": round(word.start, 3),
                     "end": round(word.end, 3),
                     "confidence": round(word.confidence, 3),
                 }
-                for word in self.words
+                for word, form in zip(self.words, self.forms, strict=True)
             ]
         if self.type == "partial":
             values["firm"] = self.firm

@@ -110,7 +110,8 @@ class _TextSaver(Saver):
         words = _words(event)
         if event.type == "partial" or not words:
             return
-        text = self._writer.render(Transcript(words, event.end), source="")
+        transcript = Transcript(words, event.end, tokens=event.tokens)
+        text = self._writer.render(transcript, source="")
         text = text.removeprefix(self._head)
         self._append(self._renumbered(text) if self._writer.format == "srt" else text)
 
@@ -153,7 +154,7 @@ class _JsonSaver(Saver):
             values = event.as_dict()
             self._gaps.append({key: values[key] for key in ("start", "end", "reason")})
         else:
-            document = self._render(Transcript(event.words, event.end))
+            document = self._render(Transcript(event.words, event.end, tokens=event.tokens))
             for segment in document["segments"]:
                 segment["id"] = len(self._segments)
                 self._segments.append(json.dumps(segment, ensure_ascii=False))

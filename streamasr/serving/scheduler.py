@@ -143,7 +143,9 @@ class Scheduler:
         self._most = recognizer.chunk_samples(4 * chunk_ms)
         self._tick = tick_seconds
         self._batched = batched
-        self._pipeline = LivePipeline(recognizer.acoustic, recognizer.words)
+        self._pipeline = LivePipeline(
+            recognizer.acoustic, recognizer.words, formatter=recognizer.formatter
+        )
         self._ids = itertools.count()
         self._streams: dict[int, StreamHandle] = {}
         self._closed = False
@@ -168,6 +170,7 @@ class Scheduler:
         live: bool,
         on_events: Callable[[list[Event]], None],
         on_end: Callable[[BaseException | None], None],
+        plain: bool = False,
     ) -> StreamHandle:
         """Add a stream, a live one or a recording; raises ServerFull.
 
@@ -175,6 +178,7 @@ class Scheduler:
             live: with partials, and segments that end at endpoints.
             on_events: called after each chunk with its events; must not block.
             on_end: called once, after the last events, with the error that ended it, if any.
+            plain: whether its text is plain, though the recognizer would format it.
         """
         with self.changed:
             if self._closed or len(self._streams) >= self.max_streams:
@@ -188,16 +192,17 @@ class Scheduler:
                 self,
                 self._pipeline.segmenter.initial_state(),
                 self.recognizer.acoustic.initial_state(),
-                self._session(live=live),
+                self._session(live=live, plain=plain),
             )
             self._streams[stream.id] = stream
             self.metrics.streams.set(len(self._streams))
             return stream
 
-    def _session(self, *, live: bool) -> Session:
+    def _session(self, *, live: bool, plain: bool) -> Session:
         if live:
-            return LiveSession(self._pipeline.decoding)
-        return RecordingSession(self.recognizer.words, self.recognizer.sample_rate)
+            return LiveSession(self._pipeline.decoding, None if plain else self._pipeline.text)
+        formatter = None if plain else self.recognizer.formatter
+        return RecordingSession(self.recognizer.words, self.recognizer.sample_rate, formatter)
 
     def remove(self, stream: StreamHandle) -> None:
         """Remove a stream, if it is still there."""

@@ -76,9 +76,9 @@ class Server:
         finally:
             self._timeouts.discard(timeout)
 
-    def stream(self, protocol: str, sample_rate: int) -> ClientStream:
+    def stream(self, protocol: str, sample_rate: int, *, plain: bool = False) -> ClientStream:
         """Open a live stream; raises ServerFull."""
-        stream = ClientStream(self.scheduler, self.settings, sample_rate, live=True)
+        stream = ClientStream(self.scheduler, self.settings, sample_rate, live=True, plain=plain)
         self.scheduler.metrics.opened.labels(protocol).inc()
         return stream
 

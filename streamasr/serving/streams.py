@@ -45,6 +45,7 @@ class ClientStream:
         settings: limits.
         sample_rate: of the client's audio, in Hz.
         live: whether there are partials, and segments that end at endpoints.
+        plain: whether its text is plain in any case.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class ClientStream:
         sample_rate: int = SAMPLE_RATE,
         *,
         live: bool,
+        plain: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
@@ -70,6 +72,7 @@ class ClientStream:
         self._error: BaseException | None = None
         self._handle = scheduler.open(
             live=live,
+            plain=plain,
             on_events=lambda events: self._call(self._take, events),
             on_end=lambda error: self._call(self._end, error),
         )

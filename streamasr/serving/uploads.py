@@ -18,9 +18,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 
 from ..audio import AudioFile, open_audio
 from ..errors import StreamasrError
+from ..events import Event
 from ..events.cues import split_at_pauses
 from ..events.writers import WRITERS
-from ..transcript import Transcript, Word
+from ..transcript import Token, Transcript, Word
 from .forms import RECORDING, RecordingRoute
 from .problems import Problem, UnsupportedRequest, body_of
 from .scheduler import RecognitionFailed
@@ -116,17 +117,20 @@ async def transcriptions(
     # Opened here, so that a full server answers 503 before the response begins.
     client = ClientStream(server.scheduler, server.settings, live=False)
     server.scheduler.metrics.opened.labels("upload").inc()
-    words = _transcribe(request, server, client, file)
+    events = _transcribe(request, server, client, file)
     if stream:
-        first = await anext(words, None)  # an unreadable file is an error, not an event
-        return StreamingResponse(_server_sent(first, words), media_type="text/event-stream")
-    found: list[Word] = []
-    async with aclosing(words):
-        async for some in words:
-            found += some
+        first = await anext(events, None)  # an unreadable file is an error, not an event
+        return StreamingResponse(_server_sent(first, events), media_type="text/event-stream")
+    words: list[Word] = []
+    tokens: list[Token] = []
+    async with aclosing(events):
+        async for event in events:
+            words += event.words
+            tokens += event.tokens or ()
     if await request.is_disconnected():
         return Response(status_code=CLIENT_LEFT)
-    transcript = Transcript(tuple(found), client.seconds)
+    plain = server.scheduler.recognizer.formatter is None
+    transcript = Transcript(tuple(words), client.seconds, tokens=None if plain else tuple(tokens))
     if response_format is ResponseFormat.json:
         return JSONResponse({"text": transcript.text})
     if response_format is ResponseFormat.verbose_json:
@@ -146,14 +150,14 @@ def _check_language(asked: str, spoken: str) -> None:
 
 async def _transcribe(
     request: Request, server: Server, client: ClientStream, file: UploadFile
-) -> AsyncGenerator[list[Word], None]:
-    """Yield words as they become final, until the client disconnects; raises AudioError."""
+) -> AsyncGenerator[Event, None]:
+    """Yield finals as words are complete, until the client disconnects; raises AudioError."""
     began = time.perf_counter()
     feeding = asyncio.create_task(_feed(client, file))
     watching = asyncio.create_task(_cancel_on_disconnect(request, client))
     try:
         async for event in client.events():
-            yield [*event.words]
+            yield event
     finally:
         watching.cancel()
         client.cancel()
@@ -190,23 +194,24 @@ async def _feed(client: ClientStream, file: UploadFile) -> None:
 
 
 async def _server_sent(
-    first: list[Word] | None, words: AsyncGenerator[list[Word], None]
+    first: Event | None, finals: AsyncGenerator[Event, None]
 ) -> AsyncIterator[str]:
     said: list[str] = []
 
     def event(kind: str, **values: Any) -> str:
         return f"data: {json.dumps({'type': kind, **values}, ensure_ascii=False)}\n\n"
 
-    def delta(some: list[Word]) -> str:
-        text = " ".join(word.text for word in some)
+    def delta(text: str) -> str:
         said.append(text)
         return event("transcript.text.delta", delta=text if len(said) == 1 else " " + text)
 
     if first is not None:
-        yield delta(first)
+        if first.text:
+            yield delta(first.text)
         try:
-            async for some in words:
-                yield delta(some)
+            async for final in finals:
+                if final.text:
+                    yield delta(final.text)
         except (StreamasrError, RecognitionFailed) as error:
             status = 500 if isinstance(error, RecognitionFailed) else 400
             yield f"data: {json.dumps(body_of(status, str(error)))}\n\n"
@@ -227,8 +232,8 @@ def _verbose(
                 "id": number,
                 "start": round(segment[0].start, 3),
                 "end": round(segment[-1].end, 3),
-                "text": " ".join(word.text for word in segment),
-                "avg_logprob": _mean_log(segment),
+                "text": " ".join(map(str, segment)),
+                "avg_logprob": _mean_log([word for token in segment for word in token.words]),
                 # Clients expect these; they have no meaning for this model.
                 "seek": 0,
                 "tokens": [],
@@ -236,7 +241,7 @@ def _verbose(
                 "compression_ratio": 1.0,
                 "no_speech_prob": 0.0,
             }
-            for number, segment in enumerate(split_at_pauses(transcript.words))
+            for number, segment in enumerate(split_at_pauses(transcript.as_tokens()))
         ],
     }
     if Granularity.word in granularities:
@@ -247,5 +252,5 @@ def _verbose(
     return answer
 
 
-def _mean_log(words: tuple[Word, ...]) -> float:
+def _mean_log(words: Sequence[Word]) -> float:
     return round(sum(math.log(max(word.confidence, 1e-6)) for word in words) / len(words), 3)

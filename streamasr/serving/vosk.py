@@ -3,7 +3,8 @@
 Each binary message, 16-bit mono PCM, gets one answer: ``{"partial": …}``, or, where a segment has
 ended, ``{"result": [...], "text": …}``. ``{"config": {"sample_rate": …, "words": true}}`` holds for
 what follows it and gets none; ``{"reset": 1}`` ends the segment and gets the rest of it, ``{"eof":
-1}`` ends the stream, too. Where ours differs from ``asr_server.py`` is listed in docs/protocol.md.
+1}`` ends the stream, too. Text is plain, as its clients expect. Where ours differs from
+``asr_server.py`` is listed in docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ async def serve_client(socket: WebSocket, server: Server) -> None:
             except Draining:
                 message = {"eof": 1}
             if isinstance(message, bytes):
-                stream = stream or server.stream("vosk", round(config.sample_rate))
+                stream = stream or server.stream("vosk", round(config.sample_rate), plain=True)
                 await stream.accept(pcm16(message))
                 await stream.processed()
                 events = stream.take_events()

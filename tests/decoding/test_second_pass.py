@@ -100,10 +100,10 @@ def test_words_that_were_firm_stay(decoder):
     second[:6] = posteriors("the   ")
     state = decoder.initial_state()
     _, state = decoder(first, state, as_encoded(second))
-    firm = [w.text for w in decoder.partial(state)[: decoder.firm(state)]]
-    assert firm[:1] == ["i"]
+    firm = [(w.text, w.start, w.end) for w in decoder.partial(state)[: decoder.firm(state)]]
+    assert [text for text, _, _ in firm[:1]] == ["i"]
     words, _ = decoder.finish(state)
-    assert [w.text for w in words][: len(firm)] == firm
+    assert [(w.text, w.start, w.end) for w in words][: len(firm)] == firm
     free, _ = run(decoder, first, second, partials=False)
     assert [w.text for w in free][:1] == ["the"]
 

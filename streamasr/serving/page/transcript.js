@@ -16,13 +16,14 @@ export class Transcript {
     this.segments = [];
   }
 
-  // The first `firm` words can no longer change; those behind them are paler.
-  showPartial({ text, firm }) {
-    const words = text.split(" ").filter(Boolean);
+  // The first `firm` words can no longer change; those behind them are paler. A word's `text` is how
+  // it is written, empty within a number; where text is plain, it has none.
+  showPartial({ words, firm }) {
+    const written = (some) => some.map((w) => w.text ?? w.word).filter(Boolean).join(" ");
     const open = document.createElement("span");
     open.className = "open";
-    open.textContent = words.slice(firm).join(" ");
-    this.partial.replaceChildren(words.slice(0, firm).join(" ") + " ", open);
+    open.textContent = written(words.slice(firm));
+    this.partial.replaceChildren(written(words.slice(0, firm)) + " ", open);
     this.follow();
   }
 
