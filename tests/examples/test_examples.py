@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamasr import Recognizer
+from streamasr import Recognizer, Transcript
 
 from ..serving.conftest import Running, running
 
@@ -36,8 +36,13 @@ def run(name: str, *arguments: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def expected(recognizer: Recognizer) -> str:
-    return recognizer.transcribe(SAMPLE).text
+def transcript(recognizer: Recognizer) -> Transcript:
+    return recognizer.transcribe(SAMPLE)
+
+
+@pytest.fixture(scope="module")
+def expected(transcript: Transcript) -> str:
+    return transcript.text
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +51,10 @@ def server(recognizer: Recognizer):
         yield found
 
 
-def test_transcribe_file(expected):
+def test_transcribe_file(transcript, expected):
     *words, text = run("transcribe_file", SAMPLE).splitlines()
     assert text == expected
-    assert [line.split()[-1] for line in words] == expected.split()
+    assert [line.split()[-1] for line in words] == [word.text for word in transcript.words]
 
 
 def test_live():

@@ -36,7 +36,7 @@ def pcm(samples: np.ndarray) -> bytes:
 def final_text(recognizer, samples: np.ndarray) -> str:
     listener = Listener(recognizer)
     events = [*listener.accept((samples * 32767).astype("<i2")), *listener.finish()]
-    return " ".join(e.text for e in events if e.type == "final" and e.text)
+    return " ".join(e.plain_text for e in events if e.type == "final" and e.text)
 
 
 def test_a_reset_ends_the_segment_and_the_stream_goes_on(served, recognizer, speech):
