@@ -58,7 +58,7 @@ class Request:
         """
         hotwords = [str(hotword) for hotword in self.options.hotwords]
         raw = self.in_turn.raw_rate if self.in_turn else None
-        own = {
+        own: dict[str, object] = {
             "hotwords": hotwords,
             "text_style": self.options.text_style,
             "remove_fillers": self.options.remove_fillers,
