@@ -45,7 +45,9 @@ def streamasr(decoder: str, chunk_ms: int) -> Transcribe:
 
     torch.set_num_threads(1)
     recognizer = Recognizer.from_pretrained(decoder=decoder, device="cpu")
-    return lambda samples: recognizer.transcribe(samples, sample_rate=RATE, chunk_ms=chunk_ms).plain_text
+    return lambda samples: (
+        recognizer.transcribe(samples, sample_rate=RATE, chunk_ms=chunk_ms).plain_text
+    )
 
 
 def pocketsphinx() -> Transcribe:

@@ -166,9 +166,11 @@ def ordinal(words: Ahead, at: int) -> Read | None:
 
 def _multiple(words: Ahead, head: Read | None) -> Read | None:
     """Read "two hundredth" and the like."""
-    if head and ORDINALS.get(words[head.end], 0) >= 100:
-        return Read(head.value * ORDINALS[words[head.end]], head.end + 1)
-    return None
+    if not head or (scale := ORDINALS.get(words[head.end], 0)) < 100:
+        return None
+    # Of "one thousand two hundredth" only the two are hundreds.
+    counted = head.value % (10 * scale)
+    return Read(head.value - counted + counted * scale, head.end + 1)
 
 
 def digits(words: Ahead, at: int) -> tuple[str, int]:
