@@ -48,7 +48,7 @@ def errors(recognizer: Recognizer, utterances: Sequence[Utterance]) -> tuple[int
     for utterance in utterances:
         with open_audio(utterance.path) as audio:
             samples = np.concatenate([*audio.blocks()])
-        texts.append(recognizer.transcribe(samples, sample_rate=16_000).text)
+        texts.append(recognizer.transcribe(samples, sample_rate=16_000).plain_text)
     counts = count_errors([u.transcript for u in utterances], texts)
     return counts.substitutions + counts.deletions + counts.insertions, counts.words
 

@@ -71,7 +71,7 @@ def batch(paths: list[str], workers: int, decoder: str) -> tuple[list[str], floa
         for outcomes in pool.run(sorted(tasks, key=lambda task: -Path(task.path).stat().st_size)):
             for outcome in outcomes or ():
                 assert outcome.transcript is not None, outcome.problem
-                texts[outcome.task.id] = outcome.transcript.text
+                texts[outcome.task.id] = outcome.transcript.plain_text
         return texts, ready - began, time.perf_counter() - ready
     finally:
         pool.close()
@@ -83,7 +83,7 @@ def one_at_a_time(paths: list[str], workers: int, decoder: str) -> tuple[list[st
     began = time.perf_counter()
     recognizer = Recognizer.from_pretrained(decoder=decoder)
     ready = time.perf_counter()
-    texts = [recognizer.transcribe(path).text for path in paths]
+    texts = [recognizer.transcribe(path).plain_text for path in paths]
     return texts, ready - began, time.perf_counter() - ready
 
 

@@ -168,7 +168,7 @@ def _errors(
     texts = []
     for recording in held_out:
         transcript = recognizer.transcribe(recording.samples, sample_rate=SAMPLE_RATE)
-        texts.append(transcript.text)
+        texts.append(transcript.plain_text)
         report(f"errors {name}", len(texts), len(held_out))
     return count_errors([recording.text for recording in held_out], texts)
 
