@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamasr import ModelError
-from streamasr.language import Pieces, Rescorer, load_rescorer, save_language_model, scoring
+from streamasr.language import Pieces, Rescorer, load_rescorer, rescoring, save_language_model
 
 words = st.sampled_from(["the", "see", "sea", "cats", "cat's", "a", "tea", "theta"])
 texts = st.lists(st.lists(words, max_size=5), min_size=1, max_size=8)
@@ -84,7 +84,7 @@ def test_what_is_known_is_not_computed_again(model, pieces, monkeypatch):
     rescorer = Rescorer(model, pieces)
     state = rescorer.initial_state()
     first, _ = rescorer.score([["the", "sea"], ["the", "cats"]], state)
-    monkeypatch.setattr(scoring, "linear", None)
+    monkeypatch.setattr(rescoring, "linear", None)
     again, _ = rescorer.score([["the", "cats"], ["the"]], state)
     assert again == [first[1], first[1][:1]]
 
