@@ -48,7 +48,9 @@ def load(utterance: Utterance) -> torch.Tensor:
         return torch.from_numpy(np.concatenate([*audio.blocks()]))
 
 
-def measure(recognizer: Recognizer, speakers: Sequence[Sequence[Utterance]]) -> dict[str, list[str]]:
+def measure(
+    recognizer: Recognizer, speakers: Sequence[Sequence[Utterance]]
+) -> dict[str, list[str]]:
     """Return what is heard of all but each speaker's first utterance, by the way it begins."""
     found: dict[str, list[str]] = {way: [] for way in WAYS}
     last = [hear(recognizer, load(own[0]), None)[1] for own in speakers]

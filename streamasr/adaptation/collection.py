@@ -7,6 +7,7 @@ and kept where it was sure of the words.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,17 +18,20 @@ from numpy.typing import NDArray
 
 from ..api import Recognizer
 from ..audio import SAMPLE_RATE, open_audio
+from ..books.numerals import spoken_number
 from ..failures import Failure, attempt
 from ..manifest import Utterance, normalise
 from ..transcript import Word
 
-__all__ = ["Excerpt", "OwnTranscripts", "Recording", "Rejected", "collect"]
+__all__ = ["Excerpt", "OwnTranscripts", "Recording", "Rejected", "collect", "spoken"]
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 40.0
 _CUT_SECONDS = 20.0
 """Recordings without a transcript are cut at pauses from this length on."""
 _MARGIN_SECONDS = 0.25
 """Around what was said in a cut."""
+
+_NUMBER = re.compile(r"[$£]?\d(?:[\d,.]*\d)?(?:[a-z]+|%)?", re.IGNORECASE)
 
 Samples = NDArray[np.float32]
 
@@ -123,7 +127,7 @@ def collect(
         samples = attempt(utterance.path, partial(_decode, utterance.path))
         if isinstance(samples, Failure):
             failed.append(samples)
-        elif text := normalise(utterance.transcript):
+        elif text := spoken(utterance.transcript):
             seconds = len(samples) / SAMPLE_RATE
             if reason := _unfit(seconds):
                 rejected.append(Rejected(utterance.path, reason))
@@ -136,6 +140,11 @@ def collect(
             rejected += left_out
         report(number, len(utterances))
     return found, rejected, failed
+
+
+def spoken(transcript: str) -> str:
+    """Return a transcript as it is scored, with its numbers in words."""
+    return normalise(_NUMBER.sub(lambda found: f" {spoken_number(found[0])} ", transcript))
 
 
 def _decode(path: Path) -> Samples:

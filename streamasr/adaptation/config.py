@@ -46,7 +46,7 @@ class AdaptationConfig(Settings):
 
     method: Method = "scales"
     rank: int = Field(4, gt=0, description="of the changes of low-rank")
-    learning_rate: float = Field(5e-3, gt=0)
+    learning_rate: float = Field(1e-2, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(5.0, gt=0)
     distillation: float = Field(0.0, ge=0, lt=1)

@@ -11,7 +11,7 @@ import soundfile
 
 from streamasr.acoustic.model import load_bundle
 from streamasr.adaptation import Adaptation, AdaptationConfig, adapt
-from streamasr.adaptation.collection import OwnTranscripts, Recording, collect
+from streamasr.adaptation.collection import OwnTranscripts, Recording, collect, spoken
 from streamasr.adaptation.material import Learner, split
 from streamasr.errors import ConfigError, ModelError
 from streamasr.fingerprint import fingerprint
@@ -213,3 +213,10 @@ def test_a_fifth_of_what_people_transcribed_is_held_out(voice):
     assert all(recording.labelled for recording in parts.held_out)
     assert len(parts.train) == 38
     assert split(rows, 0.2, 1) == parts
+
+
+def test_numbers_are_learned_as_they_are_said():
+    assert spoken("On the 3rd, 20 people paid $5 (in 1984).") == (
+        "on the third twenty people paid five dollars in nineteen eighty four"
+    )
+    assert spoken(" -- ") == ""
