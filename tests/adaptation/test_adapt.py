@@ -82,7 +82,7 @@ def test_more_errors_are_not_kept_even_if_the_loss_fell(tiny_folder, voice, tmp_
 
     class Recogniser:
         def transcribe(self, *_, **__):
-            return type("Transcript", (), {"text": self.text})
+            return type("Transcript", (), {"plain_text": self.text})
 
         def __init__(self, *_):
             self.text = next(errors)
