@@ -62,9 +62,7 @@ def accuracy() -> str:
             run["decoder"],
             percent(run["wer"]),
             percent(run["cer"]),
-            "{substitutions} / {deletions} / {insertions}".format_map(run)
-            if "insertions" in run
-            else run["note"],
+            f"{run['substitutions']} / {run['deletions']} / {run['insertions']}",
             f"{run['rtf']:.3f}" if "rtf" in run else "",
         )
         for run in found["results"]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .audio.live import Block
     from .pipeline import ListenState
     from .segment import EndpointConfig
+    from .streams import Stages
     from .timings import Timings
 
 __version__ = "0.1.0"
@@ -53,6 +54,7 @@ __all__ = [
     "ProfileError",
     "Recognizer",
     "RecognizerOptions",
+    "Stages",
     "Stream",
     "StreamState",
     "StreamasrError",
@@ -73,6 +75,7 @@ _LATER = {
     "ListenState": ".pipeline",
     "Listener": ".api",
     "Recognizer": ".api",
+    "Stages": ".streams",
     "Stream": ".api",
     "StreamState": ".api",
     "Timings": ".timings",

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import os
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from .acoustic import AcousticStage, AcousticState
+from .acoustic import AcousticStage
 from .acoustic.model import Bundle, load_bundle
 from .acoustic.stage import usable_device
 from .audio.live import Block
-from .audio.polyphase import ResamplingState, checked_rate, convert, flush, position_at
-from .decoding import DecoderState, WordDecoder, choose_decoder
+from .decoding import WordDecoder, choose_decoder
 from .decoding.loading import has_beam
-from .errors import AudioError, ConfigError, DegradedWarning
+from .errors import ConfigError, DegradedWarning
 from .events import Event
 from .hotwords import Hotword, as_hotwords
+from .listening import LISTEN_CHUNK_MS, Listener, listen
 from .options import BackendName, DecoderName, RecognizerOptions, TextStyle
-from .pipeline import LivePipeline
 from .pretrained import PRETRAINED
-from .samples import as_samples, rechunk
+from .samples import rechunk
 from .segment import EndpointConfig
 from .sources import AudioInput, blocks_of
+from .streams import Stream, StreamState
 from .text.choice import choose_formatter
-from .text.format import FormatState
 from .timings import Timings
-from .transcript import Alternative, Token, Transcript, Word, clipped
+from .transcript import Transcript
 
 __all__ = [
     "DEFAULT_CHUNK_MS",
@@ -47,7 +43,6 @@ __all__ = [
 ]
 
 DEFAULT_CHUNK_MS = 320
-LISTEN_CHUNK_MS = 80
 
 
 def degraded_message(reason: str) -> str:
@@ -256,246 +251,10 @@ class Recognizer:
             AudioError: there is no such microphone, or it cannot be opened; unusable samples.
             ConfigError: a chunk of less than a millisecond.
         """
-        return _listen(Listener(self, endpoint, chunk_ms=chunk_ms), blocks, sample_rate, device)
+        return listen(Listener(self, endpoint, chunk_ms=chunk_ms), blocks, sample_rate, device)
 
     def chunk_samples(self, chunk_ms: int) -> int:
         """Samples in ``chunk_ms`` milliseconds, at least one; raises ConfigError below 1 ms."""
         if not chunk_ms >= 1:
             raise ConfigError(f"chunk_ms must be 1 or more milliseconds, not {chunk_ms}")
         return max(1, self.sample_rate * chunk_ms // 1000)
-
-
-@dataclass(frozen=True, slots=True)
-class StreamState:
-    """The state of a stream. A value: copy it, pickle it, continue from it twice.
-
-    ``resampling`` holds back what is yet to be converted to the model's rate. ``words`` are those
-    that a ``Stream`` has completed, ``tokens`` what of them is written for good, and ``finished``
-    says that it accepts no more. ``text`` is the formatter's state; None where text is plain.
-    """
-
-    acoustic: AcousticState
-    decoder: DecoderState
-    resampling: ResamplingState | None = None
-    words: tuple[Word, ...] = ()
-    finished: bool = False
-    text: FormatState | None = None
-    tokens: tuple[Token, ...] = ()
-
-    @property
-    def samples(self) -> int:
-        """Samples that the model has received, the closing silence left out."""
-        return self.acoustic.samples
-
-
-class Stream:
-    """A stream of audio: ``accept`` samples, read ``partial`` any time, then ``finish``.
-
-    ``state`` is all of its state: ``Recognizer.stream`` continues from a copy of it.
-    """
-
-    def __init__(
-        self,
-        recognizer: Recognizer,
-        timings: Timings | None = None,
-        *,
-        state: StreamState | None = None,
-    ) -> None:
-        self._recognizer = recognizer
-        self._timings = timings or Timings()
-        self.state = recognizer.initial_state() if state is None else state
-
-    def reset(self) -> None:
-        """Reset the state, as if new; the stream's hotwords stay."""
-        decoder = self._recognizer.words.renewed(self.state.decoder)
-        self.state = replace(self._recognizer.initial_state(), decoder=decoder)
-
-    def accept(self, samples: ArrayLike, sample_rate: int | None = None) -> list[Word]:
-        """Accept ``samples (n,)``: mono, floats in [-1, 1] or int16, any number of them.
-
-        ``sample_rate`` is theirs, in Hz, the model's (16000) when None; it may change on the way.
-        Returns the words completed by them. Raises AudioError for NaN, infinity, other shapes and
-        rates; the stream then stands where it stood before the call.
-        """
-        state, model_rate = self.state, self._recognizer.sample_rate
-        if state.finished:
-            raise AudioError("the stream is finished: call reset() or begin a new stream")
-        rate = model_rate if sample_rate is None else checked_rate(sample_rate)
-        position = position_at(rate, model_rate, state.samples, state.resampling)
-        values = as_samples(samples, position, rate)
-        if rate != model_rate or state.resampling is not None:
-            ready, resampling = convert(values.numpy(), rate, model_rate, state.resampling)
-            values, state = torch.from_numpy(ready), replace(state, resampling=resampling)
-        words = self._advance(values, state)
-        self._format(words)
-        return words
-
-    def _advance(self, values: torch.Tensor, state: StreamState) -> list[Word]:
-        output, acoustic = self._recognizer.acoustic(values, state.acoustic, self._timings)
-        with self._timings.stage("decoder"):
-            words, decoder = self._recognizer.words(output, state.decoder)
-        self.state = replace(
-            state, acoustic=acoustic, decoder=decoder, words=(*state.words, *words)
-        )
-        return words
-
-    def _format(self, words: list[Word], *, last: bool = False) -> None:
-        """Write words that are complete as far as what follows cannot change how."""
-        formatter, text = self._recognizer.formatter, self.state.text
-        if formatter is None or text is None or not (words or last):
-            return
-        with self._timings.stage("text"):
-            if last:
-                tokens, text = formatter.end_segment(text, words)
-            else:
-                tokens, text = formatter.read(words, text)
-        self.state = replace(self.state, text=text, tokens=(*self.state.tokens, *tokens))
-
-    def partial(self) -> Transcript:
-        """Return all words so far; those that ``accept`` has not returned may still change."""
-        if self.state.finished:
-            return self._transcript([])
-        return self._transcript(self._recognizer.words.partial(self.state.decoder))
-
-    def finish(self) -> Transcript:
-        """Return the whole transcript; a second call returns it again."""
-        if not self.state.finished:
-            if self.state.resampling is not None:
-                rest = torch.from_numpy(flush(self.state.resampling))
-                self._format(self._advance(rest, replace(self.state, resampling=None)))
-            if self.state.samples:
-                self._end()
-            self.state = replace(self.state, finished=True)
-        return self._transcript([], self._recognizer.words.alternatives(self.state.decoder))
-
-    def _end(self) -> None:
-        """Flush: feed the closing silence, and take the words that were still open."""
-        before = self.state.acoustic
-        ending = self._advance(self._recognizer.acoustic.closing_silence(), self.state)
-        with self._timings.stage("decoder"):
-            last, decoder = self._recognizer.words.finish(self.state.decoder)
-        words = (*self.state.words, *last)
-        self.state = replace(self.state, acoustic=before, decoder=decoder, words=words)
-        self._format([clipped(word, self._duration) for word in (*ending, *last)], last=True)
-
-    @property
-    def _duration(self) -> float:
-        return self.state.samples / self._recognizer.sample_rate
-
-    def _transcript(
-        self, more: list[Word], alternatives: tuple[Alternative, ...] = ()
-    ) -> Transcript:
-        duration = self._duration
-        words = tuple(clipped(word, duration) for word in self.state.words)
-        following = [clipped(word, duration) for word in more]
-        tokens = self._tokens(following)
-        return Transcript((*words, *following), duration, alternatives, tokens)
-
-    def _tokens(self, following: list[Word]) -> tuple[Token, ...] | None:
-        """Return all tokens, as if nothing came behind the words ``following``."""
-        formatter, text = self._recognizer.formatter, self.state.text
-        if formatter is None or text is None:
-            return None
-        if self.state.finished:
-            return self.state.tokens
-        return (*self.state.tokens, *formatter.preview(following, text))
-
-
-class Listener:
-    """One live session: ``accept`` blocks as they come, then ``finish``; both return events.
-
-    Blocks are cut to ``chunk_ms`` for the model; how, changes no final.
-    """
-
-    def __init__(
-        self,
-        recognizer: Recognizer,
-        endpoint: EndpointConfig | None = None,
-        *,
-        chunk_ms: int = LISTEN_CHUNK_MS,
-    ) -> None:
-        self._pipeline = LivePipeline(
-            recognizer.acoustic, recognizer.words, endpoint, recognizer.formatter
-        )
-        self._rate = recognizer.sample_rate
-        self._chunk = recognizer.chunk_samples(chunk_ms)
-        self._pending: list[torch.Tensor] = []
-        self._pending_length = 0
-        self._resampling: ResamplingState | None = None
-        self._clock = 0.0
-        self.state = self._pipeline.initial_state()
-
-    @property
-    def seconds(self) -> float:
-        """Length of the session so far, lost audio included."""
-        return (self.state.received + self._pending_length) / self._rate
-
-    def accept(self, block: Block | ArrayLike, sample_rate: int | None = None) -> list[Event]:
-        """Accept a block from a ``Microphone``, or samples ``(n,)``: mono, floats or int16.
-
-        ``sample_rate`` is theirs, in Hz, the model's (16000) when None; it may change on the way.
-        Raises AudioError for NaN, infinity, other shapes and rates, having changed nothing.
-        """
-        if not isinstance(block, Block):
-            block = Block(np.asarray(block), time.monotonic())
-        rate = self._rate if sample_rate is None else checked_rate(sample_rate)
-        before = self.state.received + self._pending_length
-        position = position_at(rate, self._rate, before, self._resampling)
-        samples = as_samples(block.samples, position, rate)
-        events: list[Event] = []
-        if block.reason:
-            events += self._end_segment(block.lost_seconds, block.reason)
-        if rate != self._rate or self._resampling is not None:
-            ready, self._resampling = convert(samples.numpy(), rate, self._rate, self._resampling)
-            samples = torch.from_numpy(ready)
-        if len(samples):
-            self._pending.append(samples)
-            self._pending_length += len(samples)
-            self._clock = block.captured_at - self.seconds
-        if self._pending_length >= self._chunk:
-            waiting = torch.cat(self._pending)
-            whole = len(waiting) - len(waiting) % self._chunk
-            self._pending, self._pending_length = [waiting[whole:]], len(waiting) - whole
-            for chunk in torch.split(waiting[:whole], self._chunk):
-                found, self.state = self._pipeline.advance(chunk, self.state)
-                events += self._stamped(found)
-            partial, self.state = self._pipeline.partial(self.state)
-            events += self._stamped(partial)
-        return events
-
-    def finish(self) -> list[Event]:
-        """Flush: return the last final, if words are open."""
-        return self._end_segment()
-
-    def _end_segment(self, lost_seconds: float = 0.0, reason: str = "") -> list[Event]:
-        events: list[Event] = []
-        if self._resampling is not None:
-            rest = torch.from_numpy(flush(self._resampling))
-            self._pending.append(rest)
-            self._pending_length += len(rest)
-            self._resampling = None
-        if self._pending_length:
-            events, self.state = self._pipeline.advance(torch.cat(self._pending), self.state)
-            self._pending, self._pending_length = [], 0
-        last, self.state = self._pipeline.end_segment(self.state, lost_seconds, reason)
-        return self._stamped([*events, *last])
-
-    def _stamped(self, events: Sequence[Event]) -> list[Event]:
-        now = time.monotonic() - self._clock
-        return [replace(e, latency_ms=1000 * max(0.0, now - e.end)) for e in events]
-
-
-def _listen(
-    listener: Listener,
-    blocks: Iterable[Block | ArrayLike] | None,
-    sample_rate: int | None,
-    device: int | str | None,
-) -> Iterator[Event]:
-    with ExitStack() as stack:
-        if blocks is None:
-            from .audio.microphone import Microphone
-
-            blocks = stack.enter_context(Microphone(device)).blocks()
-        for block in blocks:
-            yield from listener.accept(block, sample_rate)
-        yield from listener.finish()

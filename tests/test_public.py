@@ -14,7 +14,7 @@ import pytest
 import streamasr
 from streamasr import BackendName, DecoderName, Recognizer
 
-OPAQUE = {streamasr.StreamState, streamasr.ListenState, streamasr.Bundle}
+OPAQUE = {streamasr.StreamState, streamasr.ListenState, streamasr.Bundle, streamasr.Stages}
 """Values that the library makes and takes back: nobody else makes one, or looks inside."""
 
 EXPORTED = {name: getattr(streamasr, name) for name in streamasr.__all__}
