@@ -11,7 +11,7 @@ from .hotwords import Hotword, as_hotwords
 
 __all__ = ["BackendName", "DecoderName", "RecognizerOptions", "TextStyle"]
 
-BackendName = Literal["auto", "triton", "triton-wide", "cpu", "torch", "reference"]
+BackendName = Literal["auto", "triton", "triton-wide", "triton-once", "cpu", "torch", "reference"]
 """What runs the LSTM: ``persistent_lstm.BACKENDS``."""
 
 DecoderName = Literal["auto", "beam", "greedy"]

@@ -61,7 +61,8 @@ def test_strings_are_hotwords():
     [
         (
             {"backend": "tritn"},
-            "unknown backend 'tritn': choose auto, triton, triton-wide, cpu, torch or reference",
+            "unknown backend 'tritn': choose auto, triton, triton-wide, triton-once, cpu, torch or "
+            "reference",
         ),
         ({"decoder": "dice"}, "unknown decoder 'dice': choose auto, beam or greedy"),
         ({"nbest": 0}, "nbest must be a whole number from 1 on, not 0"),

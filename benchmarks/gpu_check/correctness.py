@@ -11,6 +11,7 @@ import persistent_lstm._launch
 import torch
 from persistent_lstm import (
     Launch,
+    LaunchMemory,
     LayerWeights,
     LSTMError,
     LSTMState,
@@ -236,9 +237,12 @@ def graph(backend: str = "triton", rows: int = 1) -> dict[str, Any]:
     case = Case(4, 512, rows, 8, residual=True)
     weights, (x, state) = case.weights(), case.input()
 
+    memory = LaunchMemory()
+
     def run() -> Tensor:
         with torch.inference_mode():
-            return lstm(x, weights, state, residual=True, backend=backend)[0]
+            y, _ = lstm(x, weights, state, residual=True, backend=backend, memory=memory)
+            return y
 
     expected = run().clone()
     side = torch.cuda.Stream()

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from persistent_lstm import lstm, plan_for
+from persistent_lstm import LaunchMemory, lstm, plan_for
 from persistent_lstm.exchange import exchange_nanoseconds
 from persistent_lstm.planning import PLANNERS
 from persistent_lstm.timing import by_layer, record
@@ -47,6 +47,8 @@ class Timing:
         case = self.case(split)
         weights, (x, state) = case.weights(), case.input()
         options: dict[str, Any] = {"residual": self.residual, "split": split, "backend": backend}
+        if backend == "triton-once":
+            options["memory"] = LaunchMemory()
         return lambda: lstm(x, weights, state, **options)
 
     def cudnn(self) -> Callable[[], object]:

@@ -8,6 +8,7 @@ from .devices import DEVICES, Device
 from .errors import raise_pending_error
 from .functional import BACKENDS, choose_backend, lstm, plan_for
 from .layers import convolve, cpu_unavailable, linear
+from .memory import LaunchMemory
 from .module import Int8LSTM, PersistentLSTM
 from .plan import Launch, Plan
 from .planning import make_plan
@@ -34,6 +35,7 @@ __all__ = [
     "LSTMError",
     "LSTMState",
     "Launch",
+    "LaunchMemory",
     "LayerWeights",
     "PersistentLSTM",
     "Plan",

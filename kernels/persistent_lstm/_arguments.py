@@ -28,9 +28,12 @@ PTX_FILES = ("_ptx.py", "_counters.py")
 
 
 def constants(
-    plan: Plan, launch: Launch, rows: int, *, ragged: bool, timed: bool
+    plan: Plan, launch: Launch, rows: int, *, ragged: bool, timed: bool, gather: bool = False
 ) -> dict[str, Any]:
-    """Return the values of the kernel's ``constexpr`` parameters for a launch of ``rows`` rows."""
+    """Return the values of the kernel's ``constexpr`` parameters for a launch of ``rows`` rows.
+
+    ``gather``: the rows of the state lie anywhere.
+    """
     shared = {
         "EPSILON": NORM_EPSILON,
         "L": launch.depth,
@@ -53,6 +56,9 @@ def constants(
         "KT": cut.tiles,
         "TILES": cut.row_tiles,
         "HALF": HALVES[plan.dtype],
+        "ONCE": plan.once,
+        "GATHER": gather,
+        "INPUTS": plan.inputs if launch.layers[0] == 0 else plan.hidden,
     }
 
 
@@ -63,7 +69,9 @@ def ptx_digest() -> str:
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in PTX_FILES)).hexdigest()
 
 
-def argument_types(plan: Plan, launch: Launch, *, ragged: bool) -> dict[str, str]:
+def argument_types(
+    plan: Plan, launch: Launch, *, ragged: bool, gather: bool = False
+) -> dict[str, str]:
     """Return Triton's names for the types of the arguments, in the order of the kernel's."""
     wide = launch.kernel == "wide"
     weights = POINTER[plan.dtype] if wide else "*i32"
@@ -76,7 +84,7 @@ def argument_types(plan: Plan, launch: Launch, *, ragged: bool) -> dict[str, str
         "w_hh": weights,
         "bias": "*fp32",
         "row_sums": "*fp32",
-        "h_0": crosses,
+        "h_0": "*i64" if gather else crosses,
         "C_0": "*fp32",
         "lengths": "*i32" if ragged else "*fp32",  # x stands in for what is not read
         "hs": crosses,
@@ -90,6 +98,7 @@ def argument_types(plan: Plan, launch: Launch, *, ragged: bool) -> dict[str, str
         "stamps": "*i64",
         "T": "i32",
         "limit": "i32",
+        **({} if wide else {"capacity": "i32"}),
     }
 
 

@@ -38,6 +38,7 @@ from ._fragment_parts import (
     word_offsets,
     zeros,
 )
+from ._once import gather_cells, gathered, leave, publish_state, publish_x, refill, take_turn
 
 __all__ = ["fragment_kernel"]
 
@@ -45,18 +46,18 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 NO_FAILURE = tl.constexpr(-(2**31))
 
 
-@triton.jit(do_not_specialize=["T", "limit"])
+@triton.jit(do_not_specialize=["T", "limit", "capacity"])
 def fragment_kernel(
     x,  # (T, B, I) words: columns are filled up with zeros
-    x_values,  # (T, B, H) float32 bits; residual only
+    x_values,  # (T, B, H) float32 bits; residual only. Once: (T, B, INPUTS), and x is not read
     w_ih,  # (L, H/U, U/4 * KI, 256, 4) int32: fragments of 16-bit floats
     w_hh,  # (L, H/U, U/4 * KT, 256, 4)
     bias,  # (L, H/U, U, 4) float32
     row_sums,  # (L, H/U, U, 4) float32, of W_ih; residual only
-    h_0,  # (L, B, H) words
+    h_0,  # (L, B, H) words; once: float32 bits; gather: a table of rows, see _once
     C_0,  # (L, B, H) float32
     lengths,  # (B,) int32: rows stand still from their length on; ragged only
-    hs,  # (L, T, B, H) words, filled with the sentinel
+    hs,  # (L, T, B, H) words, filled with the sentinel; once: memory of all words, see _once
     rs,  # (L - 1, T, B, H) words, filled with the sentinel; residual only
     sums,  # (L - 1, T, B, H) float32 bits, filled with the sentinel; residual only
     y,  # (T, B, H) float32 bits, out
@@ -66,6 +67,7 @@ def fragment_kernel(
     stamps,  # (programs, T + 2, 3) int64; timed only
     T,
     limit,  # polls before a wait gives up
+    capacity,  # words of a buffer of the memory; once only
     EPSILON: tl.constexpr,
     L: tl.constexpr,
     B: tl.constexpr,
@@ -80,6 +82,9 @@ def fragment_kernel(
     RESIDUAL: tl.constexpr,
     RAGGED: tl.constexpr,
     TIMED: tl.constexpr,
+    ONCE: tl.constexpr,  # one launch: x and h_0 become words here, and the memory is kept ready
+    GATHER: tl.constexpr,  # rows of states that lie anywhere; once only
+    INPUTS: tl.constexpr,  # columns of x
     PTX: tl.constexpr,  # a digest of the inline PTX, which Triton's cache does not look into
 ):
     PARTS: tl.constexpr = H // U
@@ -104,6 +109,30 @@ def fragment_kernel(
     warp = thread // 32
     if TIMED:
         stamp(stamps, program, 0, T)
+    if ONCE:
+        memory = hs
+        x, other, used = take_turn(memory, capacity)
+        state = h_0
+        h_0 = x + T * B * XW
+        hs = h_0 + L * SW
+        rs = hs + L * T * SW
+        sums = rs + ((L - 1) * T * SW if RESIDUAL else 0)
+        publish_x(x_values, x, T * B, program, L * PARTS, INPUTS, XW, HALF, SPLIT)
+        publish_state(
+            state,
+            h_0 + layer * SW,
+            h_T + layer * S,
+            lengths,
+            layer,
+            part,
+            B,
+            H,
+            U,
+            HALF,
+            SPLIT,
+            RAGGED,
+            GATHER,
+        )
     w_input = load_fragments(w_ih + program * (U * KI * 256), thread, U // 4 * KI)
     w_recurrent = load_fragments(w_hh + program * (U * KT * 256), thread, U // 4 * KT)
     b = tl.load(bias + program * (4 * U) + thread % (4 * U))
@@ -150,8 +179,18 @@ def fragment_kernel(
     if GROUPS == 1:
         for s in tl.static_range(SUMS):
             row = tl.minimum(rows[s], B - 1)
-            kept = kept + (tl.load(C_0 + row * H + own),)
+            if GATHER:
+                C_row = gathered(state, 1, row, layer, B) + own
+                kept = kept + (tl.load(C_row, volatile=True).to(tl.float32, bitcast=True),)
+            else:
+                kept = kept + (tl.load(C_0 + row * H + own),)
             kept_last = kept_last + (last_timestep(lengths + row, T, RAGGED),)
+
+    if GATHER and GROUPS > 1:
+        gather_cells(state, C_T, rows, own, gate, layer, B, H, GROUP, GROUPS, SUMS)
+        C_0 = C_T
+    if ONCE:
+        refill(other, used, program, L * PARTS)
 
     x_words = ptx.issue(at(below, word_offsets(0, x_first, lane, B, XW, TILES, SPLIT)), X_WORDS)
     if GROUPS > 1:
@@ -293,5 +332,9 @@ def fragment_kernel(
     if first_failure > NO_FAILURE:
         tl.store(error, -first_failure)
         tl.store(error + 1, program)
+    if ONCE:
+        if program == L * PARTS - 1:
+            words: tl.constexpr = SW * L + (L - 1) * (SW + S) * RESIDUAL
+            leave(memory, T * (B * XW + words) + L * SW)
     if TIMED:
         stamp(stamps, program, T + 1, T)

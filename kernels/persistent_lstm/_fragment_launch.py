@@ -12,9 +12,9 @@ from ._fragment_packing import pack_fragments, pack_gates
 from ._workspace import Workspace
 from .plan import Launch, Plan
 from .planning import launch_geometry
-from .types import LayerWeights
+from .types import LayerWeights, LSTMState
 
-__all__ = ["Fragments", "arguments", "pack_launch"]
+__all__ = ["Fragments", "arguments", "once_arguments", "once_words", "pack_launch"]
 
 
 class Fragments(NamedTuple):
@@ -67,6 +67,46 @@ def arguments(
         memory.y,
         memory.h,
         memory.C,
+        error,
+        stamps,
+    )
+
+
+def once_words(plan: Plan, launch: Launch, steps: int, rows: int) -> int:
+    """Return the words that a launch that makes them itself exchanges."""
+    columns = launch_geometry(plan, launch).width
+    width, hidden = (n if plan.split else n // 2 for n in (columns, launch.hidden))
+    normed = (launch.depth - 1) * (hidden + launch.hidden) if plan.residual else 0
+    return rows * (steps * (width + launch.depth * hidden + normed) + launch.depth * hidden)
+
+
+def once_arguments(
+    w: Fragments,
+    words: Tensor,
+    x: Tensor,
+    state: LSTMState,
+    table: Tensor | None,
+    results: tuple[Tensor, LSTMState],
+    lengths: Tensor | None,
+    error: Tensor,
+    stamps: Tensor,
+) -> tuple[Tensor, ...]:
+    """Return the kernel's arguments up to T, for one that makes its words itself in ``words``."""
+    y, last = results
+    values = x.view(torch.int32)
+    return (
+        values,
+        values,
+        *w,
+        state.h.view(torch.int32) if table is None else table,
+        state.C,
+        x if lengths is None else lengths,
+        words,
+        words,
+        words,
+        y.view(torch.int32),
+        last.h,
+        last.C,
         error,
         stamps,
     )

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from .types import LSTMError
 
-__all__ = ["error_of", "raise_pending_error"]
+__all__ = ["error_of", "failures", "raise_pending_error"]
 
 _errors: dict[torch.device, Tensor] = {}
+_failures: dict[torch.device, int] = {}
 
 
 def error_of(device: torch.device) -> Tensor:
@@ -34,8 +35,14 @@ def raise_pending_error(device: torch.device) -> None:
     if error is not None and error[0] != 0:
         timestep, program = int(error[0]) - 1, int(error[1])
         error.zero_()
+        _failures[device] = failures(device) + 1
         raise LSTMError(
             f"the persistent LSTM gave up: at timestep {timestep}, program {program} waited in "
             f"vain for another one's h. Its results are NaN and the state passed in is as it "
             f"was: run the chunk again, or use backend torch"
         )
+
+
+def failures(device: torch.device) -> int:
+    """Return how many launches on ``device`` are known to have given up."""
+    return _failures.get(device, 0)

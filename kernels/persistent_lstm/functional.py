@@ -10,7 +10,9 @@ from torch import Tensor
 
 from . import _cpu, _onednn
 from ._packing import packed_once
+from ._rows import joined
 from .devices import device_of
+from .memory import LaunchMemory
 from .plan import Plan
 from .planning import PLANNERS
 from .reference import lstm_reference
@@ -24,6 +26,7 @@ from .types import (
     Weights,
     check_arguments,
     check_lengths,
+    check_rows,
     zero_state,
 )
 
@@ -114,12 +117,13 @@ def choose_backend(
 def lstm(
     x: Tensor,
     weights: Weights,
-    state: LSTMState | None = None,
+    state: LSTMState | Sequence[LSTMState] | None = None,
     *,
     lengths: Tensor | None = None,
     residual: bool = False,
     split: bool = True,
     backend: str = "auto",
+    memory: LaunchMemory | None = None,
 ) -> tuple[Tensor, LSTMState]:
     """Run a stack of LSTM layers over ``x (T, B, I)`` from ``state`` (zeros when None).
 
@@ -132,26 +136,40 @@ def lstm(
         weights: float32, bfloat16, float16, or int8 with a scale for each row of a matrix; all
             else is computed in float32. The cpu backend multiplies int8 and float16 as they are;
             others run int8 in float32.
+        state: ``h`` and ``C (L, B, H)``, or one state ``(L, 1, H)`` a row, as for the rows of many
+            streams: the triton-once backend reads them where they are, others copy them together.
         lengths: timesteps of each row, ``(B,)``, integers, when rows differ: from its length on a
             row keeps its state, and its ``y`` is 0.
-        split: with 16-bit weights, let the triton backend multiply ``h`` as a sum of two 16-bit
+        split: with 16-bit weights, let the triton backends multiply ``h`` as a sum of two 16-bit
             halves (relative error at most 5e-6); otherwise it is rounded to 16 bits (2e-3) for
             half the work.
+        memory: see ``LaunchMemory``; for triton-once in a CUDA graph.
         backend: one of BACKENDS. ``auto`` is triton where weights are of 16 bits and on a GPU
             that can hold them, cpu where they are on a CPU and int8 or exact in float16 (and Numba
-            is installed), torch elsewhere. Only torch computes gradients.
+            is installed), torch elsewhere. Only torch computes gradients. triton-wide and
+            triton-once are other plans of the kernels, which no GPU has run yet (``planning``).
 
     Raises:
         LSTMError: the arguments do not fit each other, or the backend cannot run them.
     """
-    state = zero_state(weights, x.shape[1], device=x.device) if state is None else state
+    rows: Sequence[LSTMState] = ()
+    if state is None:
+        state = zero_state(weights, x.shape[1], device=x.device)
+    elif not isinstance(state, LSTMState):
+        rows = state
+        check_rows(x, weights, rows)
+        # To the checks below one row speaks for all; the kernels may take them as they are.
+        state = LSTMState(*(part.expand(-1, x.shape[1], -1) for part in rows[0]))
     check_arguments(x, weights, state, residual=residual)
     steps, batch = x.shape[:2]
     if lengths is not None:
         lengths = check_lengths(lengths, steps, batch)
     if steps == 0 or batch == 0:
-        return x.new_zeros(steps, batch, weights[0].w_hh.shape[1]), state
-    needs_gradient = _needs_gradient(x, weights, state)
+        y = x.new_zeros(steps, batch, weights[0].w_hh.shape[1])
+        return y, joined(rows) if rows else state
+    needs_gradient = _needs_gradient(x, weights, state) or any(
+        _needs_gradient(x, weights, row) for row in rows
+    )
     if backend == "auto" and needs_gradient:
         backend = "torch"
     chosen, _ = choose_backend(backend, weights, batch=batch, residual=residual, split=split)
@@ -160,6 +178,8 @@ def lstm(
             f"the {chosen} backend computes no gradients: use torch.inference_mode(), or "
             "backend torch to train"
         )
+    if rows and chosen not in PLANNERS:
+        state = joined(rows)
     if chosen == "cpu":
         y, state = _cpu.run(x, weights, state, lengths=lengths, residual=residual)
         return y.to(x.dtype), state
@@ -169,7 +189,7 @@ def lstm(
 
         plan = plan_for(weights, batch, residual=residual, split=split, backend=chosen)
         on_device = None if lengths is None else lengths.to(x.device, torch.int32)
-        y, state = run_plan(plan, x, weights, state, lengths=on_device)
+        y, state = run_plan(plan, x, weights, rows or state, lengths=on_device, memory=memory)
         y = y.to(x.dtype)
         return y if lengths is None else _silence(y, lengths), state
     if lengths is not None:

@@ -28,7 +28,7 @@ class _Stack(nn.Module):
     def forward(
         self,
         x: Tensor,
-        state: LSTMState | None = None,
+        state: LSTMState | Sequence[LSTMState] | None = None,
         *,
         lengths: Tensor | None = None,
         split: bool = True,

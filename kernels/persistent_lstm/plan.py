@@ -59,7 +59,11 @@ class Launch:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a stack runs on a device; without launches it cannot, and ``reason`` says why."""
+    """How a stack runs on a device; without launches it cannot, and ``reason`` says why.
+
+    ``once``: kernels make their words and keep their memory themselves, see ``_once``; otherwise a
+    launch of another kernel comes before each of them.
+    """
 
     layers: int
     hidden: int
@@ -71,6 +75,7 @@ class Plan:
     device: Device
     launches: tuple[Launch, ...]
     reason: str
+    once: bool = False
 
     @property
     def fits(self) -> bool:

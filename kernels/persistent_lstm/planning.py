@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 
@@ -18,9 +19,11 @@ from .types import LSTMError
 __all__ = [
     "PLANNERS",
     "Geometry",
+    "Planner",
     "geometry",
     "launch_geometry",
     "launch_width",
+    "make_once_plan",
     "make_plan",
     "make_wide_plan",
     "tile_columns",
@@ -40,6 +43,24 @@ WIDE_UNITS = 16
 WIDE_WARPS = 4
 MOST_COLUMNS, WIDE_COLUMNS = 128, 64  # of a tile
 WIDE_CAPABILITY = 90  # whose tensor cores read weights from shared memory, and on which it ran
+
+
+class Planner(Protocol):
+    """What plans for a backend of kernels; arguments as of ``make_plan``."""
+
+    def __call__(
+        self,
+        layers: int,
+        hidden: int,
+        batch: int,
+        dtype: torch.dtype,
+        device: Device,
+        *,
+        inputs: int | None = None,
+        residual: bool = False,
+        split: bool = True,
+    ) -> Plan:
+        """Return the plan, with a reason where none fits."""
 
 
 @dataclass(frozen=True)
@@ -281,6 +302,34 @@ def _wide(hidden: int, width: int, rows: int, layers: tuple[int, int]) -> Launch
     )
 
 
-PLANNERS = {"triton": make_plan, "triton-wide": make_wide_plan}
-"""What plans for each backend of kernels; ``auto`` asks ``triton``. ``triton-wide`` is to be
-measured: what is known of its kernel was measured of a prototype (benchmarks/results)."""
+def make_once_plan(
+    layers: int,
+    hidden: int,
+    batch: int,
+    dtype: torch.dtype,
+    device: Device,
+    *,
+    inputs: int | None = None,
+    residual: bool = False,
+    split: bool = True,
+) -> Plan:
+    """Plan as ``make_plan`` does, with one launch where that takes two."""
+    plan = make_plan(
+        layers, hidden, batch, dtype, device, inputs=inputs, residual=residual, split=split
+    )
+    launches = plan.launches
+    if residual and not split:
+        # Taking turns, 8 bytes a thread spill on sm_90 (Triton 3.8).
+        launches = tuple(
+            replace(one, rows=min(one.rows, launch_geometry(plan, one).group)) for one in launches
+        )
+    return replace(plan, launches=launches, once=plan.fits)
+
+
+PLANNERS: dict[str, Planner] = {
+    "triton": make_plan,
+    "triton-wide": make_wide_plan,
+    "triton-once": make_once_plan,
+}
+"""What plans for each backend of kernels; ``auto`` asks ``triton``, which a GPU has run. The others
+are to be measured; of ``triton-wide`` a prototype was (benchmarks/results)."""

@@ -127,12 +127,15 @@ class Residency:
 def residency(
     plan: Plan, launch: Launch, *, ragged: bool = False, timed: bool = False
 ) -> Residency:
-    """Compile ``launch`` for the plan's device and look at what came out."""
+    """Compile ``launch`` for the plan's device and look at what came out.
+
+    Kernels of plans that launch ``once`` are compiled to gather the rows of the state.
+    """
     wide = launch.kernel == "wide"
     code = compile_ahead(
         _kernels.wide_kernel() if wide else _kernels.fragment_kernel(),
-        argument_types(plan, launch, ragged=ragged),
-        constants(plan, launch, launch.rows, ragged=ragged, timed=timed),
+        argument_types(plan, launch, ragged=ragged, gather=plan.once),
+        constants(plan, launch, launch.rows, ragged=ragged, timed=timed, gather=plan.once),
         options(launch),
         plan.device.capability,
     )

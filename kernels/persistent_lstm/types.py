@@ -22,6 +22,7 @@ __all__ = [
     "Weights",
     "check_arguments",
     "check_lengths",
+    "check_rows",
     "zero_state",
 ]
 
@@ -163,6 +164,26 @@ def _check_int8(name: str, matrix: Int8Matrix, device: torch.device) -> None:
         raise LSTMError(f"{name}: scale has shape {tuple(scale.shape)}, expected {(len(values),)}")
     if values.device != device or scale.device != device:
         raise LSTMError(f"{name} is on {values.device}, x is on {device}: move both to one device")
+
+
+def check_rows(x: Tensor, weights: Weights, rows: Sequence[LSTMState]) -> None:
+    """Raise LSTMError unless ``rows`` are a state ``(L, 1, H)`` for each row of x."""
+    if x.dim() == 3 and len(rows) != x.shape[1]:
+        raise LSTMError(f"{len(rows)} states of rows, x has {x.shape[1]} rows")
+    if not rows:
+        raise LSTMError("states of rows: there must be at least one")
+    expected = (len(weights), 1, _hidden_size(weights))
+    for index, row in enumerate(rows):
+        for name, tensor in zip(LSTMState._fields, row, strict=True):
+            if tuple(tensor.shape) != expected:
+                raise LSTMError(
+                    f"row {index}: state {name} has shape {tuple(tensor.shape)}, not {expected}"
+                )
+            if tensor.device != x.device:
+                raise LSTMError(
+                    f"row {index}: state {name} is on {tensor.device}, x is on {x.device}: "
+                    "move both to one device"
+                )
 
 
 def check_lengths(lengths: Tensor, steps: int, batch: int) -> Tensor:

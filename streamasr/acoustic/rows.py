@@ -58,14 +58,11 @@ def step(
     lengths = [len(features[row]) for row in rows]
     padded = torch.nn.utils.rnn.pad_sequence([features[row] for row in rows])
     carried = [states[row] for row in rows]
-    state = LSTMState(
-        torch.cat([part.h for part in carried], 1), torch.cat([part.C for part in carried], 1)
-    )
     ragged = torch.tensor(lengths) if len(set(lengths)) > 1 else None
     if device.type == "cuda":
         padded = padded.pin_memory()
     padded = padded.to(device, non_blocking=True)
-    encoded, last = model.encode(padded, state, lengths=ragged, backend=backend)
+    encoded, last = model.encode(padded, carried, lengths=ragged, backend=backend)
     log_probs = model.classify(encoded).cpu()  # waits for the GPU
     raise_pending_error(device)
     for column, (row, length) in enumerate(zip(rows, lengths, strict=True)):

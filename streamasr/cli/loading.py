@@ -53,7 +53,7 @@ def recognizer_options(
     phrases = read_hotwords(hotwords) if hotwords else []
     if folded := folded_note(phrases):
         note(folded)
-    if backend in (Backend.triton, Backend.triton_wide):
+    if backend.value.startswith("triton"):
         check_gpu(backend.value)
     if text:
         from ..language.own_text import read_own_text

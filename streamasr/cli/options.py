@@ -53,6 +53,7 @@ class Backend(StrEnum):
     torch = "torch"
     triton = "triton"
     triton_wide = "triton-wide"
+    triton_once = "triton-once"
 
 
 class Decoder(StrEnum):

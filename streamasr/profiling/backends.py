@@ -10,6 +10,7 @@ from persistent_lstm import (
     NORM_EPSILON,
     Int8LayerWeights,
     Int8Matrix,
+    LaunchMemory,
     LSTMError,
     choose_backend,
     lstm,
@@ -71,14 +72,19 @@ class Backend:
         )
 
 
-def _ours(problem: Problem, backend: str) -> Call:
+def _ours(problem: Problem, backend: str, memory: LaunchMemory | None = None) -> Call:
     residual = problem.cell.residual
     try:
         choose_backend(backend, problem.weights, batch=problem.cell.batch, residual=residual)
     except LSTMError as error:
         raise CannotRun(str(error)) from error
     return lambda: lstm(
-        problem.x, problem.weights, problem.state, residual=residual, backend=backend
+        problem.x,
+        problem.weights,
+        problem.state,
+        residual=residual,
+        backend=backend,
+        memory=memory,
     )
 
 
@@ -88,6 +94,10 @@ def _triton(problem: Problem) -> Call:
 
 def _wide(problem: Problem) -> Call:
     return _ours(problem, "triton-wide")
+
+
+def _once(problem: Problem) -> Call:
+    return _ours(problem, "triton-once", LaunchMemory())
 
 
 def _torch(problem: Problem) -> Call:
@@ -195,6 +205,15 @@ BACKENDS = {
             "gpu",
             graph=True,
             kernels="triton-wide",
+        ),
+        Backend(
+            *("triton-once", _once, "in one launch a chunk, to be measured", "gpu"),
+            kernels="triton-once",
+        ),
+        Backend(
+            *("triton-once-graph", _once, "the same, one CUDA graph a chunk", "gpu"),
+            graph=True,
+            kernels="triton-once",
         ),
         Backend("cudnn-stacked", _stacked, "torch.nn.LSTM on the GPU", "gpu", residual=False),
         Backend(

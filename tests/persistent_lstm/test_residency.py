@@ -40,9 +40,12 @@ def inspect(*arguments):
     return run_python("-m", "persistent_lstm.inspect", *arguments)
 
 
-@pytest.mark.parametrize("device", ["h200", "a100", "b200", "rtx4090"])
-def test_weights_are_resident_and_nothing_spills(device):
-    code, output, errors = inspect("--quick", "--json", "--for", device)
+@pytest.mark.parametrize(
+    ("device", "backend"),
+    [*((name, "triton") for name in ("h200", "a100", "b200", "rtx4090")), ("h200", "triton-once")],
+)
+def test_weights_are_resident_and_nothing_spills(device, backend):
+    code, output, errors = inspect("--quick", "--json", "--for", device, "--backend", backend)
     assert errors == ""
     assert code == 0
     rows = json.loads(output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -138,21 +139,23 @@ class AcousticModel(nn.Module):
     def encode(
         self,
         frames: Tensor,
-        state: LSTMState | None = None,
+        state: LSTMState | Sequence[LSTMState] | None = None,
         *,
         lengths: Tensor | None = None,
         backend: str = "auto",
     ) -> tuple[Tensor, LSTMState]:
         """Map ``frames (T, B, I)`` to the stack's normalised output ``r (T, B, H)``; see forward.
 
+        ``state`` may be one ``(L, 1, H)`` a row.
+
         ``classify`` and ``second`` both read it.
         """
         x = self.input(frames)
         if self.convolutions is not None:
             x = x + self.convolutions(frames)
-        y, state = self.lstm(x, state, lengths=lengths, backend=backend)
+        y, last = self.lstm(x, state, lengths=lengths, backend=backend)
         r: Tensor = self.norm(y)
-        return r, state
+        return r, last
 
     def classify(self, r: Tensor) -> Tensor:
         """Map ``r (T, B, H)`` to the ``log_probs (T, B, V + P)`` that ``forward`` returns."""
