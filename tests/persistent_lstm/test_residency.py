@@ -168,13 +168,16 @@ def test_importing_the_library_does_not_import_triton():
 
 
 @pytest.mark.parametrize("ragged", [False, True])
-@pytest.mark.parametrize("planner", PLANNERS)
+@pytest.mark.parametrize(
+    ("planner", "apart"), [*((name, False) for name in PLANNERS), ("triton-once", True)]
+)
 @pytest.mark.parametrize("split", [False, True])
-def test_what_is_compiled_ahead_is_what_is_launched(monkeypatch, planner, split, ragged):
+def test_what_is_compiled_ahead_is_what_is_launched(monkeypatch, planner, apart, split, ragged):
     launched = []
 
-    def record(self, kernel, *arguments, rows):
-        launched.append((self.launch, kernel, arguments, rows))
+    def record(self, kernel, *arguments, gather=False):
+        assert gather == apart
+        launched.append((self.launch, kernel, arguments, self.x.shape[1]))
 
     monkeypatch.setattr(persistent_lstm._launch._Group, "_start", record)
     module = PersistentLSTM(24, 64, 2)
@@ -182,11 +185,12 @@ def test_what_is_compiled_ahead_is_what_is_launched(monkeypatch, planner, split,
     weights = [LayerWeights(*(t.detach().bfloat16() for t in w)) for w in module.weights]
     plan = PLANNERS[planner](2, 64, batch, torch.bfloat16, DEVICES["h200"], inputs=24, split=split)
     lengths = torch.full((batch,), 3, dtype=torch.int32) if ragged else None
-    run_plan(plan, torch.randn(3, batch, 24), weights, zero_state(weights, batch), lengths=lengths)
+    state = [zero_state(weights, 1)] * batch if apart else zero_state(weights, batch)
+    run_plan(plan, torch.randn(3, batch, 24), weights, state, lengths=lengths)
     assert [one for one, *_ in launched] == list(plan.launches)
     for one, kernel, arguments, rows in launched:
         assert rows == one.rows
-        types = argument_types(plan, one, ragged=ragged)
+        types = argument_types(plan, one, ragged=ragged, gather=apart)
         names = [name for name in kernel.arg_names if name in types]
         assert names == list(types) == kernel.arg_names[: len(types)]
         for name, argument in zip(names, arguments, strict=True):
