@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import typer
+from typer.testing import CliRunner
 
 from streamasr import Recognizer
 from streamasr.audio import open_audio
@@ -114,6 +116,29 @@ def test_commands_exist():
                 assert word.partition("=")[0] in options, f"{place}: {word}"
         count += 1
     assert count > 50
+
+
+def transcriptions() -> Iterator[tuple[str, str]]:
+    """Yield the guide's calls of ``transcribe -q``, with what it says that they print."""
+    for block in fenced(REPOSITORY / "docs/guide.md", ""):
+        command, _, printed = block.partition("\n")
+        if command.startswith("$ streamasr transcribe -q "):
+            yield command, printed
+
+
+@pytest.mark.parametrize(("command", "printed"), [*transcriptions()])
+def test_the_guide_shows_what_is_printed(command, printed, tmp_path, monkeypatch):
+    """Digits may differ: another machine's arithmetic, or a model that was trained on."""
+    for path in (REPOSITORY / "samples").glob("*.flac"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "broken.mp3").write_text("no audio")
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(app, shlex.split(command)[2:])
+    shown = printed.partition("…")[0]
+    said = [line for line in shown.splitlines() if not line.startswith("streamasr: error")]
+    assert found.exit_code == (len(said) != len(shown.splitlines()))
+    digits = re.compile(r"\d")
+    assert digits.sub("0", found.stdout).startswith(digits.sub("0", "\n".join(said)))
 
 
 def anchors(path: Path) -> set[str]:
