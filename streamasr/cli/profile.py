@@ -190,6 +190,8 @@ def _show(result: Profile, settings: Settings) -> None:
         console.stderr.print(table)
     for inside in result.inside:
         console.stderr.print(report.inside_table(inside))
+        if inside.compared:
+            console.stderr.print(report.comparison_table(inside))
     for line in report.notes(result):
         console.note(line)
 

@@ -13,7 +13,7 @@ from .cells import Cell
 from .measure import FEWEST_FOR_P99
 from .sweep import Inside, Profile, Row
 
-__all__ = ["inside_table", "notes", "plan_text", "tables"]
+__all__ = ["comparison_table", "inside_table", "notes", "plan_text", "tables"]
 
 COLUMNS = ("p50", "p90", "p99", "waited", "first ms", "kernels", "of floor")
 COLUMNS_ON_CPU = ("p50", "p90", "p99", "first ms")
@@ -104,4 +104,15 @@ def inside_table(inside: Inside) -> Table:
         spread = (number(1e-3 * value) for value in (one.step.p50, one.step.p99, one.step.max))
         shares = ("–" if math.isnan(share) else f"{share:.0%}" for share in one.shares)
         table.add_row(str(one.layer), *spread, *shares)
+    return table
+
+
+def comparison_table(inside: Inside) -> Table:
+    """Return the model's parts of a timestep beside what was measured, in nanoseconds."""
+    title = f"{inside.cell}: {inside.kernels}, ns by the model of its machine code and measured"
+    table = Table("part", title=title, title_justify="left")
+    for name in ("modelled", "measured", "measured / modelled"):
+        table.add_column(name, justify="right")
+    for part, modelled, measured in inside.compared:
+        table.add_row(part, f"{modelled:.0f}", f"{measured:.0f}", f"{measured / modelled:.2f}")
     return table

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
 from persistent_lstm import DEVICES, Device, LSTMError, Plan
+from persistent_lstm.comparison import Comparison, compare, model_nanoseconds
 from persistent_lstm.devices import device_of
 from persistent_lstm.timing import LaunchTimes, LayerTimes, Spread, by_layer, record
 
@@ -119,6 +120,7 @@ class Inside(NamedTuple):
     cell: Cell
     kernels: str
     layers: list[LayerTimes]
+    compared: Sequence[Comparison] = ()  # with the model, where there is one
 
 
 @dataclass
@@ -143,6 +145,7 @@ class Profile:
                     **one.cell.as_dict(),
                     "kernels": one.kernels,
                     "layers": [_layer(layer) for layer in one.layers],
+                    "compared_ns": [part._asdict() for part in one.compared],
                 }
                 for one in self.inside
             ],
@@ -243,7 +246,14 @@ def _look_inside(cell: Cell, kernels: str, result: Profile) -> None:
         result.notes.append(f"{cell}: no times from inside: {_line(error)}")
         return
     result.times = result.times or times
-    result.inside.append(Inside(cell, kernels, by_layer(times)))
+    layers = by_layer(times)
+    compared: list[Comparison] = []
+    if cell.timesteps > 1:  # of a single one there is a start, and no step
+        try:
+            compared = compare(model_nanoseconds(plan), layers)
+        except Exception as error:
+            result.notes.append(f"{cell}: no model: {_line(error)}")
+    result.inside.append(Inside(cell, kernels, layers, compared))
 
 
 def _line(error: Exception) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 from persistent_lstm import DEVICES, lstm
+from persistent_lstm.comparison import Comparison
 from persistent_lstm.timing import Spread
 from rich.console import Console
 
@@ -30,7 +31,7 @@ from streamasr.profiling.environment import environment
 from streamasr.profiling.floor import reload_bytes, shape_of
 from streamasr.profiling.measure import Measured, measure
 from streamasr.profiling.plot import check_plot, plot_latency
-from streamasr.profiling.report import inside_table, notes, number, tables
+from streamasr.profiling.report import comparison_table, inside_table, notes, number, tables
 from streamasr.profiling.sweep import Inside, plans
 
 from ..conftest import relative_error
@@ -190,6 +191,17 @@ def test_layers_inside_are_a_table():
     assert isinstance(inside, list)
     assert inside[0]["layers"][0]["step_ns"]["p50"] == pytest.approx(1000)
     assert inside[0]["layers"][0]["wait_h_share"] == pytest.approx(0.2)
+
+
+def test_the_model_stands_beside_what_was_measured():
+    compared = [Comparison("wait h", 100.0, 125.0), Comparison("timestep", 800.0, 1000.0)]
+    inside = Inside(SMALL, "triton", [], compared)
+    shown = text(comparison_table(inside))
+    assert "ns by the model of its machine code and measured" in shown
+    assert all(value in shown for value in ("wait h", "100", "125", "800", "1000", "1.25"))
+    found = Profile(inside=[inside]).as_dict()["inside"]
+    assert isinstance(found, list)
+    assert found[0]["compared_ns"][0] == {"part": "wait h", "modelled": 100.0, "measured": 125.0}
 
 
 def test_a_plot_with_and_without_p99(tmp_path):
