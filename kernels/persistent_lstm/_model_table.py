@@ -13,7 +13,7 @@ __all__ = ["GHZ", "model_lines", "model_notes"]
 
 GHZ = 1.98  # the highest clock of an H100 and an H200
 # Medians of layer 0, ns, in the order of SEGMENTS, then of a timestep; plain stacks, h in two
-# halves: ``scripts/gpu_check --only version2`` on an H100 with Triton 3.6.0
+# halves: ``scripts/gpu_check --only version2`` at commit 05bac15, H100, Triton 3.6.0
 # (benchmarks/results/h100-2026-11-28.json).
 MEASURED = {
     ("H100", 4, 512, 1): (205, 257, 400, 866),

@@ -11,7 +11,7 @@ from torch import Tensor
 from . import _kernels
 from ._arguments import ptx_digest
 from ._launch import POLL_LIMIT, on_device
-from ._layout import COLUMNS, THREADS, k_tiles
+from ._layout import COLUMNS, THREADS, WARPS, k_tiles
 from .errors import error_of, raise_pending_error
 from .plan import Launch
 
@@ -22,6 +22,7 @@ BUFFER_BYTES = 16 * 2**20
 MOST_EXCHANGES = 4096
 FEWEST_EXCHANGES = 64
 SENTINEL = -1
+MOST_TILES = 2  # of h, that a thread waits for at once
 
 
 class Exchange(NamedTuple):
@@ -43,6 +44,8 @@ def run_exchange(
 ) -> Exchange:
     """Exchange ``exchanges`` times as the programs of ``launch`` do for each timestep.
 
+    Words are flagged, as in the fragment kernel, also for a launch of the wide one, which counts.
+
     ``limit``: polls before a wait gives up; ``raise_pending_error`` then raises.
     """
     row = launch.hidden if split else launch.hidden // 2
@@ -62,10 +65,10 @@ def run_exchange(
             H=launch.hidden,
             U=launch.units,
             KT=k_tiles(launch.hidden),
-            TILES=launch.N // COLUMNS,
+            TILES=min(launch.N // COLUMNS, MOST_TILES),
             SPLIT=split,
             PTX=ptx_digest(),
-            num_warps=launch.warps,
+            num_warps=WARPS,
             launch_cooperative_grid=True,
         )
     return Exchange(words, seen, stamps)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from persistent_lstm import Device, Launch, LSTMError, make_plan, raise_pending_error
+from persistent_lstm import Device, Launch, LSTMError, raise_pending_error
 from persistent_lstm.errors import error_of
 from persistent_lstm.exchange import exchange_nanoseconds, run_exchange
+from persistent_lstm.planning import PLANNERS
 
 from .cogrid import scheduled
 
 CPU = torch.device("cpu")
 
 
-def launch(*, layers=2, hidden=32, rows=1, split=True) -> Launch:
+def launch(*, layers=2, hidden=32, rows=1, split=True, kernels="triton") -> Launch:
     device = Device("toy", 90, 8, 227 * 1024)
-    (found,) = make_plan(layers, hidden, rows, torch.bfloat16, device, split=split).launches
+    plan = PLANNERS[kernels](layers, hidden, rows, torch.bfloat16, device, split=split)
+    (found,) = plan.launches
     return found
 
 
@@ -23,6 +25,10 @@ CASES = {
     "one row": (launch(), True),
     "windows that overlap, rounded": (launch(layers=1, hidden=48, rows=3, split=False), False),
     "groups of rows": (launch(layers=1, hidden=64, rows=17), True),
+    "of the wide kernel": (
+        launch(layers=1, hidden=64, rows=33, split=False, kernels="triton-wide"),
+        False,
+    ),
 }
 
 
