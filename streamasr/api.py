@@ -226,7 +226,7 @@ class Recognizer:
         """Return a transcript with tokens, made of its words, unless text is to be plain."""
         if self.formatter is None:
             return transcript
-        tokens = self.formatter.preview(transcript.words, self.formatter.initial_state())
+        tokens, _ = self.formatter.end_segment(self.formatter.initial_state(), transcript.words)
         return replace(transcript, tokens=tuple(tokens))
 
     def listen(

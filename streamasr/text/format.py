@@ -98,8 +98,13 @@ class Formatter:
         return self._write(self._tag([*words, *ending], state), complete=True)
 
     def preview(self, words: Sequence[Word], state: FormatState) -> list[Token]:
-        """Return what would be given back if the segment ended behind ``words``."""
-        return self.end_segment(state, words)[0]
+        """Return how the words look that were not given back yet, and ``words``, which may change.
+
+        As if the segment ended here, but without a mark behind the last word, which only what
+        follows can tell.
+        """
+        tokens, _ = self.end_segment(state, words)
+        return [*tokens[:-1], *(replace(token, mark="") for token in tokens[-1:])]
 
     def left_out(self, word: Word) -> bool:
         """Say whether a word is a filler that is to be removed."""

@@ -65,7 +65,7 @@ def spoken(text: str, gap: float = 0.05) -> list[Word]:
 
 def text_of(text: str, **options: bool) -> str:
     made = formatter(by_pause=True, **options)
-    return joined(made.preview(spoken(text), made.initial_state()))
+    return joined(made.end_segment(made.initial_state(), spoken(text))[0])
 
 
 def test_pauses_become_marks_and_sentences_begin_with_capitals() -> None:
@@ -126,7 +126,7 @@ def speech(draw: st.DrawFn) -> list[list[Word]]:
 def test_the_forms_of_words_make_up_the_text() -> None:
     made = formatter(by_pause=True, remove_fillers=True)
     words = spoken("uh he paid twenty uh dollars // um i think uh")
-    tokens = made.preview(words, made.initial_state())
+    tokens, _ = made.end_segment(made.initial_state(), words)
     forms = word_forms(words, tokens)
     assert forms == ["", "He", "paid", "$20.", "", "", "", "I", "think", ""]
     assert " ".join(filter(None, forms)) == joined(tokens)
@@ -223,6 +223,17 @@ def test_a_word_that_is_no_number_waits_for_two_more() -> None:
         tokens, state = made.read([word], state)
         counts.append(len(tokens))
     assert counts == [0, 0, 1, 1, 1]
+
+
+def test_behind_the_last_word_of_a_preview_is_no_mark() -> None:
+    made = formatter(by_pause=True)
+    words = spoken("he came // and saw")
+    state = made.initial_state()
+    assert joined(made.preview(words, state)) == "He came. And saw"
+    # This tagger says a full stop at the end of all that it reads.
+    ending = formatter(0, by_pause=True)
+    assert joined(ending.end_segment(state, words)[0]) == "He came. And saw."
+    assert joined(ending.preview(words, state)) == "He came. And saw"
 
 
 def test_nothing_said_is_nothing_written() -> None:
