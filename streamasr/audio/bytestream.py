@@ -140,7 +140,7 @@ class Window:
 def tell_of_unread(unread: int, note: Callable[[str], None]) -> None:
     """Note how many bytes of a recording its decoder, which says that it is done, left unread."""
     if unread > UNREAD_BYTES:
-        note(f"its last {unread / 1e6:.1f} MB belong to no sound that is known, and were not heard")
+        note(f"its last {unread / 1e6:.1f} MB are of no known format, and were not decoded")
 
 
 def is_seekable(file: BinaryIO) -> bool:

@@ -111,9 +111,9 @@ class Mixer:
             return
         self._noted = True
         if self.channels == 2:
-            which = f"two channels cancel each other: heard the {('left', 'right')[channel]} one"
+            which = f"two channels cancel each other: using the {('left', 'right')[channel]} one"
         else:
-            which = f"{self.channels} channels cancel each other: heard number {channel + 1}"
+            which = f"{self.channels} channels cancel each other: using number {channel + 1}"
         self._note(which)
 
 

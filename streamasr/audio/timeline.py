@@ -72,4 +72,4 @@ class Timeline:
         if len(self._gaps) > _LISTED:
             total = sum(gap for _, gap in self._gaps)
             listed += f" and so on, {len(self._gaps)} in all, {total:.2f} s"
-        self._note(f"sound is missing by its timestamps, and heard as silence: {listed}")
+        self._note(f"sound is missing by its timestamps, and replaced by silence: {listed}")

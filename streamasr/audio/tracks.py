@@ -58,7 +58,7 @@ def describe(tracks: Sequence["AudioStream"], chosen: "AudioStream", why: str = 
     """Return a note on which of several tracks was chosen."""
     names = ", ".join(_name(tracks, track) for track in tracks)
     return (
-        f"has {len(tracks)} audio tracks, {names}: heard {_name(tracks, chosen)}{why}; "
+        f"has {len(tracks)} audio tracks, {names}: using {_name(tracks, chosen)}{why}; "
         "--track takes another"
     )
 

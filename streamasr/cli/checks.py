@@ -45,7 +45,7 @@ def check_gpu(backend: str) -> None:
 def folded_note(hotwords: Sequence[Hotword]) -> str | None:
     """Return which hotwords are looked for in another spelling than the file's, if any are."""
     changed = [
-        f"{phrase.text!r} is heard as {' '.join(phrase.words)!r}"
+        f"{phrase.text!r} is matched as {' '.join(phrase.words)!r}"
         for phrase in hotwords
         if phrase.is_folded
     ]

@@ -150,5 +150,5 @@ def _print_worst(results: list[Result], *, to_stderr: bool) -> None:
     out = sys.stderr if to_stderr else sys.stdout
     for result in results:
         print(f"\n{result.utterance.path}  WER {100 * result.counts.wer:.0f} %", file=out)
-        print(f"  said   {result.utterance.transcript.lower()}", file=out)
-        print(f"  heard  {result.text}", file=out)
+        print(f"  ref  {result.utterance.transcript.lower()}", file=out)
+        print(f"  hyp  {result.text}", file=out)

@@ -166,7 +166,7 @@ class _Interruption:
 
     def _interrupted(self, _number: int, _frame: object) -> None:
         self.__exit__()
-        if self.stop is None:  # nothing has been heard yet
+        if self.stop is None:  # not listening yet
             raise KeyboardInterrupt
         self.stop()
 
@@ -256,7 +256,7 @@ class _Session:
         rtf = self._busy / self._seconds if self._seconds else 0.0
         lost = f", {self._lost:.1f} s of audio lost" if self._lost else ""
         return (
-            f"{whole // 60}:{whole % 60:02d} heard, {self._words} words in {self._segments} "
+            f"{whole // 60}:{whole % 60:02d} of audio, {self._words} words in {self._segments} "
             f"segment{'s' * (self._segments != 1)}, RTF {rtf:.3f}{lost}"
         )
 

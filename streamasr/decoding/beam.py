@@ -216,7 +216,7 @@ class BeamDecoder:
             firm = [] if state.lazy else self._firm(state)
             candidates = self._final_candidates(state, firm)
             words = self._words(candidates[0].spans, state) if candidates else []
-            # Firm words keep the times that partials told.
+            # Firm words keep the times that partials showed.
             for place, word in enumerate(firm[: len(words)]):
                 words[place] = replace(words[place], start=word.start, end=word.end)
             if is_confident(confidences(words), self._config.least_confidence):

@@ -3,7 +3,7 @@
 Contextual biasing by shallow fusion (Williams et al. 2018; Aho and Corasick 1975 for the matching):
 each word of a phrase earns the phrase's weight, and gives it back where the phrase is broken off.
 The tree makes the search look ahead to the bonus, and has words that the lexicon lacks. Somebody's
-own text is told to the search in the same way, with bonuses that nothing takes back.
+own text is given to the search in the same way, with bonuses that nothing takes back.
 """
 
 from __future__ import annotations

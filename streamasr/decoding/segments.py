@@ -49,7 +49,7 @@ class SegmentState:
 class SegmentDecoder:
     """Parts of segments, and what the acoustic model made of them, to events. Immutable.
 
-    Events leave here without their latency, which only a clock can tell.
+    Events have no latency yet: who knows the time adds it.
     """
 
     def __init__(self, words: WordDecoder, sample_rate: int) -> None:

@@ -22,8 +22,9 @@ _LN10 = float(np.log(10))
 def history_probabilities(model: NgramModel) -> list[NDArray[np.float64]]:
     """Return the probability of each n-gram below the highest order, by the model's own chain.
 
-    Kneser-Ney's lower orders tell in how many contexts a word occurs, not how often, and the chain
-    multiplies these: ``counted_histories`` are better where there is a text (Chelba et al. 2010).
+    Kneser-Ney's lower orders estimate in how many contexts a word occurs, not how often, and the
+    chain multiplies these: ``counted_histories`` are better where there is a text (Chelba et al.
+    2010).
     """
     first = 10.0 ** model.orders[0].log_prob.astype(np.float64)
     ids = {word: place for place, word in enumerate(model.words)}

@@ -17,7 +17,7 @@ __all__ = ["SUFFIX", "is_part", "read_parts", "shuffled", "write_parts"]
 
 SUFFIX = ".pieces.xz"
 
-_HEADER = 16  # bytes that tell which pieces spell the part
+_HEADER = 16  # bytes that identify the pieces that spell the part
 # Of two bytes each: the coder models low and high bytes apart.
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 3, "lp": 1, "pb": 1}]
 

@@ -26,7 +26,7 @@ def test_channels_that_cancel_each_other_are_not_averaged(tmp_path):
     got, error, notes = load_noting(path)
     assert not error
     assert snr(got, tone()) > 70
-    assert notes == [f"{path}: two channels cancel each other: heard the left one"]
+    assert notes == [f"{path}: two channels cancel each other: using the left one"]
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,11 @@ def test_channels_that_cancel_each_other_are_not_averaged(tmp_path):
         ((0, 1), 1, ""),  # a channel that is silent does not make the other one quieter
         ((0, 0, 0, 0, 0, 0, 1, 0), 1, ""),
         ((0.5, 1), 0.75, ""),
-        ((1, -0.9), 1, "two channels cancel each other: heard the left one"),
+        ((1, -0.9), 1, "two channels cancel each other: using the left one"),
         ((-0.6, 1), 0.2, ""),
-        ((-0.85, 1), -0.85, "two channels cancel each other: heard the left one"),
-        ((1, -0.5, -0.5), 1, "3 channels cancel each other: heard number 1"),
-        ((-0.4, -0.5, 1), 1, "3 channels cancel each other: heard number 3"),
+        ((-0.85, 1), -0.85, "two channels cancel each other: using the left one"),
+        ((1, -0.5, -0.5), 1, "3 channels cancel each other: using number 1"),
+        ((-0.4, -0.5, 1), 1, "3 channels cancel each other: using number 3"),
     ],
 )
 def test_what_is_heard_of_channels(gains, expected, note):
@@ -197,9 +197,9 @@ def test_which_of_several_tracks_was_taken_is_noted(tmp_path):
     got, error, notes = load_noting(path)
     assert not error
     assert snr(got, LOW) > 60
-    told = "has 2 audio tracks, 1 (eng Film), 2 (ger): heard 1 (eng Film); --track takes another"
+    told = "has 2 audio tracks, 1 (eng Film), 2 (ger): using 1 (eng Film); --track takes another"
     assert notes == [f"{path}: {told}"]
-    with open_audio(path) as audio, pytest.warns(AudioWarning, match="heard 1"):
+    with open_audio(path) as audio, pytest.warns(AudioWarning, match="using 1"):
         list(audio.blocks())
 
 
@@ -212,14 +212,14 @@ def test_a_silent_default_track_gives_way_to_one_that_is_not(tmp_path, way):
     assert not error
     assert snr(got, HIGH) > 60
     assert len(notes) == 1
-    assert "heard 2 (Mic), since the default one is silent" in notes[0]
+    assert "using 2 (Mic), since the default one is silent" in notes[0]
 
 
 def test_where_all_tracks_are_silent_the_default_one_is_heard(tmp_path):
     path = write_tracks(tmp_path / "a.mkv", [(SILENT, "eng", ""), (SILENT, "ger", "")])
     got, _, notes = load_noting(path)
     assert got.size == SILENT.size
-    assert "heard 1 (eng); " in notes[0]
+    assert "using 1 (eng); " in notes[0]
 
 
 def test_a_default_track_that_begins_with_silence_is_heard(tmp_path):

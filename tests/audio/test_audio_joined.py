@@ -120,7 +120,7 @@ def test_two_files_of_other_rates_and_channels(tmp_path, name):
 def test_what_a_decoder_leaves_unread_is_noted(tmp_path):
     path = write(tmp_path / "a.aiff", tone(3.0))
     path.write_bytes(path.read_bytes() + b"x" * 100_000)
-    told = "its last 0.1 MB belong to no sound that is known, and were not heard"
+    told = "its last 0.1 MB are of no known format, and were not decoded"
     for source in (path, Pipe(path.read_bytes())):
         got, error, notes = load_noting(source)
         assert not error

@@ -61,7 +61,7 @@ def test_a_gap_is_silence_of_its_length(tmp_path, name, codec, rate, format):
         got, error, notes = load_noting(source)
         assert not error
         (note,) = notes
-        assert "heard as silence: 1.8" in note or "heard as silence: 1.7" in note
+        assert "replaced by silence: 1.8" in note or "replaced by silence: 1.7" in note
         assert got.size / RATE == pytest.approx(4.2, abs=0.15)
         assert np.abs(got[round(1.5 * RATE) : round(2.8 * RATE)]).max() < 0.01
         assert 2.8 + begins(got[round(2.8 * RATE) :]) == pytest.approx(3.0, abs=0.08)

@@ -139,7 +139,7 @@ def test_hotwords_that_were_folded_are_named(transcribe, samples_folder: Path, t
     names = ["José", "O’Brien", "plain", *(f"Zürich {letter}" for letter in "abcdef")]
     path.write_text("\n".join(names), encoding="utf-8")
     note, error = transcribe("--hotwords", path, samples_folder / "belly.flac").err.splitlines()
-    assert "'José' is heard as 'jose'; 'O’Brien' is heard as \"o'brien\"; " in note
+    assert "'José' is matched as 'jose'; 'O’Brien' is matched as \"o'brien\"; " in note
     assert note.endswith("; and 3 more")
     assert "plain" not in note.split(":", 1)[1]
     assert "beam.json" in error

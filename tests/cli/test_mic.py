@@ -78,7 +78,7 @@ def test_each_segment_is_a_line_where_there_is_no_terminal(mic):
     assert "\x1b" not in done.out + done.err
     first, last = done.err.splitlines()
     assert first == "listening to Desk at 48000 Hz, the model loads; Ctrl-C ends"
-    assert last.startswith("0:15 heard, ")
+    assert last.startswith("0:15 of audio, ")
     assert "words in 2 segments, RTF 0." in last
 
 

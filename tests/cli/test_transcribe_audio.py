@@ -39,7 +39,7 @@ def test_a_note_is_a_line_on_stderr(transcribe, inverted, tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     done = transcribe(inverted, *way)
     assert done.code == 0
-    note = f"{inverted}: two channels cancel each other: heard the left one"
+    note = f"{inverted}: two channels cancel each other: using the left one"
     assert done.err.splitlines().count(note) == 1
     (tmp_path / "out" / "inverted.txt").unlink(missing_ok=True)
     assert transcribe(inverted, "--quiet", *way).err == ""
@@ -70,8 +70,8 @@ def test_a_track_is_chosen(transcribe, tmp_path, speech, way):
     for track in ("2", "ger"):
         done = transcribe(path, "--track", track, *way)
         assert (done.code, done.out) == (0, expected)
-        assert "heard" not in done.err
-    assert "2 audio tracks, 1 (eng), 2 (ger): heard 1 (eng)" in transcribe(path, *way).err
+        assert "using" not in done.err
+    assert "2 audio tracks, 1 (eng), 2 (ger): using 1 (eng)" in transcribe(path, *way).err
     missing = transcribe(path, "--track", "3", *way)
     assert missing.code == 1
     assert f"error: {path}: has no audio track 3; there are 1 (eng), 2 (ger)" in missing.err

@@ -111,4 +111,4 @@ def test_all_that_serve_says_of_hotwords_is_logged(tmp_path: Path):
                 messages.append(json.loads(line)["message"])
         finally:
             process.kill()
-    assert "hotwords have letters a to z: 'Jos\u00e9' is heard as 'jose'" in messages
+    assert "hotwords have letters a to z: 'Jos\u00e9' is matched as 'jose'" in messages

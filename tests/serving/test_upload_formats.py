@@ -1,4 +1,4 @@
-"""An upload is heard as the same file is by path."""
+"""An upload is matched as the same file is by path."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def test_a_note_on_an_upload_is_logged(tiny_served, tmp_path, speech, caplog, st
         )
     assert answer.status_code == 200
     assert "error" not in answer.text
-    note = "50%s.flac: two channels cancel each other: heard the left one"
+    note = "50%s.flac: two channels cancel each other: using the left one"
     assert caplog.messages.count(note) == 1

@@ -31,7 +31,7 @@ function takeEvent(event) {
   if (event.type === "partial") transcript.showPartial(event);
   if (event.type === "final") addFinal(event);
   if (event.type === "error") say(event.message, true);
-  // A final waits for the silence that ends it; how quick the words are, partials tell.
+  // A final waits for the silence that ends it; partials show the latency of words.
   if (event.type === "partial" && event.text) $("latency").textContent = `${Math.round(event.latency_ms)} ms`;
 }
 
@@ -39,7 +39,7 @@ function showLevel(peak) {
   const db = peak > 0 ? Math.max(-60, 20 * Math.log10(peak)) : -60;
   $("level").value = db;
   if (peak >= 0.999) say("Too loud: the recording is clipped. Move back or turn it down.", true);
-  else if (microphone?.silentFor > 4) say("Nothing is heard: is this the right microphone?", true);
+  else if (microphone?.silentFor > 4) say("There is no sound: is this the right microphone?", true);
   else say("Listening.");
 }
 
@@ -101,7 +101,7 @@ async function open(file) {
     });
     transcript.addNote(file.name);
     result.segments.forEach(addFinal);
-    say(result.segments.length ? "Done." : "No words were heard in it.");
+    say(result.segments.length ? "Done." : "No words were recognised.");
   } catch (error) {
     say(error.message, true);
   }
