@@ -16,6 +16,7 @@ import soundfile
 import typer
 from typer.testing import CliRunner
 
+import streamasr
 from streamasr import Recognizer
 from streamasr.audio import open_audio
 from streamasr.audio.live import Block
@@ -167,6 +168,13 @@ def test_files_exist(name):
     assert len(named) > 3
     missing = [found for found in named if not any((root / found).exists() for root in roots)]
     assert missing == []
+
+
+def test_the_reference_has_all_that_is_exported():
+    text = (REPOSITORY / "docs/api.md").read_text("utf-8")
+    named = {name for found in re.findall(r"members: \[(.*)\]", text) for name in found.split(", ")}
+    named |= {*streamasr.errors.__all__}
+    assert {name for name in streamasr.__all__ if not name.startswith("__")} <= named
 
 
 def test_lengths():
