@@ -64,7 +64,7 @@ class Measurement:
         self._by_speaker: dict[str, list[Utterance]] = {}
         for utterance in read_manifest(manifest):
             self._by_speaker.setdefault(utterance.speaker, []).append(utterance)
-        self._first = Recognizer.from_pretrained()
+        self._first = Recognizer.from_pretrained(text_style="plain")
         self.speakers = sorted(self._by_speaker)
 
     def measure(self, speaker: str, config: AdaptationConfig) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Measurement:
         with tempfile.TemporaryDirectory() as folder:
             found = adapt(PRETRAINED, given, Path(folder) / "model", config)
             took = time.perf_counter() - began, time.process_time() - cpu
-            adapted = Recognizer.from_pretrained(Path(folder) / "model")
+            adapted = Recognizer.from_pretrained(Path(folder) / "model", text_style="plain")
             after, others_after = errors(adapted, test), errors(adapted, others)
         return {
             "speaker": speaker,

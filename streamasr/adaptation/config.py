@@ -55,7 +55,8 @@ class AdaptationConfig(Settings):
     most_misfit: float = Field(2.0, gt=0)
     held_out: float = Field(0.2, gt=0, lt=1)
     epochs: int = Field(30, gt=0)
-    patience: int = Field(3, gt=0)
+    least_epochs: int = Field(3, gt=0, description="that are not judged by a few sentences")
+    patience: int = Field(2, gt=0)
     minutes: float = Field(8.0, gt=0)
     seed: int = 1
     augment: AugmentConfig = Field(default_factory=gentle_variation)

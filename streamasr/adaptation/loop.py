@@ -60,8 +60,20 @@ class AdaptationLoop:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch after which the held-out loss was lowest, 0 for the model as it was."""
-        return min(range(len(self.losses)), key=self.losses.__getitem__, default=0)
+        """The epoch with the lowest held-out loss; 0, the model as it was, if none has a lower one.
+
+        Of the first ``least_epochs`` only the last counts: a few held-out sentences say less about
+        how long to train than what did well for other speakers.
+        """
+        best = self._candidate
+        return best if best and self.losses[best] < self.losses[0] else 0
+
+    @property
+    def _candidate(self) -> int:
+        if not self.epoch:
+            return 0
+        first = min(self._config.least_epochs, self.epoch)
+        return min(range(first, self.epoch + 1), key=self.losses.__getitem__)
 
     @property
     def finished(self) -> bool:
@@ -70,7 +82,7 @@ class AdaptationLoop:
         a_while = self.seconds / max(1, self.epoch)
         return (
             self.epoch >= config.epochs
-            or self.epoch - self.best_epoch >= config.patience
+            or self.epoch - self._candidate >= config.patience
             or self.seconds + a_while > 60 * config.minutes
         )
 
@@ -84,12 +96,12 @@ class AdaptationLoop:
             on_batch()
         self.epoch += 1
         self.losses.append(self._measure())
-        if self.best_epoch == self.epoch:
+        if self._candidate == self.epoch:
             self._best = copy.deepcopy(self.adapter.state_dict())
         self.seconds += time.perf_counter() - began
 
     def best(self) -> Adapter:
-        """Return the adapter with the parameters of the lowest held-out loss."""
+        """Return the adapter with the parameters of the best epoch."""
         self.adapter.load_state_dict(self._best)
         return self.adapter
 

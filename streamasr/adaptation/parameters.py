@@ -104,6 +104,13 @@ class Adapter(nn.Module):
         return tensor
 
     @torch.no_grad()
+    def weaken(self, share: float) -> None:
+        """Make all changes to the tensors this ``share`` of what they are."""
+        for name, parameter in self.named_parameters():
+            if not name.endswith(":in"):  # of a product, one factor is enough
+                parameter.mul_(share)
+
+    @torch.no_grad()
     def export(self, frontend: FrontendConfig) -> tuple[AcousticModel, FrontendConfig]:
         """Return the adapted model and its frontend, which compute what ``forward`` describes."""
         adapted = self()

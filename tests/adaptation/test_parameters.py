@@ -147,3 +147,18 @@ def test_int8_rounds_folded_gains_no_more_than_the_weights():
             continue
         again = from_int8(to_int8({name: tensor.detach()}))[name]
         assert relative_error(again, tensor) < 0.01
+
+
+@pytest.mark.parametrize("method", ["scales", "low-rank", "full"])
+def test_half_the_change_is_half_way(method):
+    adapter = moved(method, a_model())
+    start = adapter.original()
+    with torch.no_grad():
+        whole, shift = adapter(), adapter.shift.clone()
+        adapter.weaken(0.5)
+        half = adapter()
+    for name, tensor in start.tensors.items():
+        expected = (whole.tensors[name] - tensor) / 2
+        assert torch.allclose(half.tensors[name] - tensor, expected, atol=1e-6), name
+    assert torch.allclose(half.gain - start.gain, (whole.gain - start.gain) / 2, atol=1e-6)
+    assert torch.allclose(half.shift, shift / 2)
