@@ -14,15 +14,16 @@ from typing import Any
 from persistent_lstm.planning import PLANNERS
 
 from . import correctness, soak, timings
-from .chunk import whole_chunks
+from .chunk import KINDS, whole_chunks
 from .correctness import FIRST, GPU
 from .pieces import pieces
 
 __all__ = ["PARTS", "Clock", "kernel_parts"]
 
-PARTS = ["pieces", "first", "timings", "soak", "correctness", "failures", "chunks", "inside"]
+PARTS = ["pieces", "first", "correctness", "timings", "soak", "failures", "chunks", "inside"]
 SOAKED = (1, 8, 64)  # rows
 LOOKED_INTO = (1, 8, 32, 64)
+CHUNKS = [(f"chunks of {ms} ms, {decoder}", (decoder, ms)) for decoder, ms in KINDS]
 
 Attempt = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 
@@ -45,14 +46,14 @@ def kernel_parts(
     runs: dict[str, Callable[[], Any]] = {
         "pieces": lambda: {name: attempt(f"piece {name}", run) for name, run in pieces(GPU)},
         "first": lambda: _first(attempt),
-        "timings": lambda: _timings(clock, attempt, jobs),
+        "correctness": lambda: _cases(clock, attempt, jobs, compile_timings="timings" in wanted),
+        "timings": lambda: _timings(clock, attempt),
         "soak": lambda: _soaks(clock, attempt, steps),
-        "correctness": lambda: _cases(clock, 0.6, attempt, jobs),
         "failures": lambda: [
             attempt(f"failures, {name}", lambda name=name: _all_ok(correctness.failures(name)))  # type: ignore[misc]
             for name in PLANNERS
         ],
-        "chunks": lambda: _while_time(clock, 1.0, attempt, [("whole chunks", None)], _chunks),
+        "chunks": lambda: _while_time(clock, 1.0, attempt, CHUNKS, whole_chunks),
         "inside": lambda: _insides(clock, attempt),
     }
     for name, run in runs.items():
@@ -79,20 +80,7 @@ def _first(attempt: Attempt) -> list[dict[str, Any]]:
     ]
 
 
-def _timings(clock: Clock, attempt: Attempt, jobs: int) -> list[dict[str, Any]]:
-    """Compile all in parallel, then measure one by one."""
-    end = time.monotonic() + clock.left(0.25)
-    with _pool(jobs) as pool:
-        running = [
-            pool.submit(timings.warm, timing, *variant)
-            for timing in timings.TIMINGS
-            for variant in timing.variants()
-        ]
-        for future in running:
-            if time.monotonic() > end:
-                future.cancel()
-            elif (error := future.exception()) is not None:
-                attempt("compile", lambda error=error: {"ok": False, "error": str(error)[:300]})  # type: ignore[misc]
+def _timings(clock: Clock, attempt: Attempt) -> list[dict[str, Any]]:
     sizes = [(str(one), one) for one in timings.TIMINGS]
     return _while_time(clock, 0.45, attempt, sizes, timings.measure)
 
@@ -104,10 +92,12 @@ def _soaks(clock: Clock, attempt: Attempt, steps: int) -> list[dict[str, Any]]:
         for name in PLANNERS
         if correctness.fits(correctness.Case(4, 512, rows, soak.CHUNK), name)
     ]
-    each = clock.left(0.5) / max(1, len(sizes))
-    return _while_time(
-        clock, 0.5, attempt, sizes, lambda one: soak.soak(one[1], steps, one[0], each)
-    )
+    end = time.monotonic() + clock.left(0.6)
+
+    def run(one: tuple[str, int]) -> dict[str, Any]:
+        return soak.soak(one[1], steps, one[0], end - time.monotonic())
+
+    return _while_time(clock, 0.6, attempt, sizes, run)
 
 
 def _insides(clock: Clock, attempt: Attempt) -> list[dict[str, Any]]:
@@ -122,10 +112,6 @@ def _insides(clock: Clock, attempt: Attempt) -> list[dict[str, Any]]:
         if correctness.fits(correctness.Case(4, 512, rows, 32), name)
     ]
     return _while_time(clock, 1.0, attempt, sizes, lambda run: run())
-
-
-def _chunks(_: None) -> dict[str, Any]:
-    return whole_chunks()
 
 
 def _all_ok(found: Iterator[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -153,9 +139,12 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
     )
 
 
-def _cases(clock: Clock, share: float, attempt: Attempt, jobs: int) -> list[dict[str, Any]]:
-    """Run the cases by each backend that takes them, ``jobs`` at once."""
-    end = time.monotonic() + clock.left(share)
+def _cases(clock: Clock, attempt: Attempt, jobs: int, *, compile_timings: bool) -> list[Any]:
+    """Run the cases by each backend that takes them, ``jobs`` at once, each in its process.
+
+    What the timings run is compiled meanwhile: Triton's cache keeps it.
+    """
+    end = time.monotonic() + clock.left(0.4)
     found: list[dict[str, Any]] = []
     with _pool(jobs) as pool:
         running: list[tuple[str, Future[dict[str, Any]]]] = [
@@ -164,9 +153,19 @@ def _cases(clock: Clock, share: float, attempt: Attempt, jobs: int) -> list[dict
             for case in correctness.CASES
             if correctness.fits(case, name)
         ]
+        running += [
+            (f"compile, {variant}, {timing}", pool.submit(timings.warm, timing, *variant))
+            for timing in timings.TIMINGS
+            for variant in timing.variants()
+            if compile_timings
+        ]
         for name, future in running:
-            if time.monotonic() > end and future.cancel():
+            try:
+                error = future.exception(timeout=max(0.0, end - time.monotonic()))
+            except TimeoutError:
+                future.cancel()
                 found.append({"not_run": name})
-            else:
+                continue
+            if error is not None or not name.startswith("compile"):
                 found.append(attempt(name, future.result))
     return found

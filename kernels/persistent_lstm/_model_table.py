@@ -38,8 +38,8 @@ def _table(plan: Plan, launch: Launch, *, ragged: bool, ghz: float) -> Iterator[
     code = residency(plan, launch, ragged=ragged, timed=True).code
     turns = -(-launch.rows // launch_geometry(plan, launch).group)
     size = (plan.device.name, plan.layers, plan.hidden, plan.batch)
-    plain = not plan.residual and plan.split and plan.inputs == plan.hidden
-    measured = MEASURED.get(size) if plain else None
+    known = not plan.residual and plan.split and plan.inputs == plan.hidden and not plan.once
+    measured = MEASURED.get(size) if known else None
     parts = segments(code)
     yield (
         f"  {launch.kernel} kernel, U = {launch.units}, {launch.rows} rows in {turns} "
