@@ -14,7 +14,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamasr import AudioError, ModelError, Recognizer, RecognizerOptions, Timings, Transcript
+from streamasr import (
+    AudioError,
+    ConfigError,
+    ModelError,
+    Recognizer,
+    RecognizerOptions,
+    Timings,
+    Transcript,
+)
 from streamasr.acoustic.model import load_bundle
 from streamasr.samples import rechunk
 
@@ -259,3 +267,20 @@ def test_the_kernels_give_the_same_text(tmp_path, samples_folder, toy_gpu):
 def test_an_unknown_backend_is_one_line():
     with pytest.raises(ModelError, match="needs weights on an NVIDIA GPU"):
         Recognizer.from_pretrained(backend="triton")
+
+
+def test_a_model_without_a_tagger_gives_plain_text(tiny, tiny_folder: Path, speech):
+    assert tiny.formatter is None
+    transcript = tiny.transcribe(speech, sample_rate=16_000)
+    assert transcript.tokens is None
+    assert transcript.text == transcript.plain_text
+    for asked in ({"text_style": "formatted"}, {"remove_fillers": True}):
+        with pytest.raises(ModelError, match=r"tagger\.safetensors: missing"):
+            Recognizer.from_pretrained(tiny_folder, **asked)
+
+
+def test_plain_text_loads_no_tagger(monkeypatch):
+    monkeypatch.setattr("streamasr.text.choice.load_tagger", lambda _: pytest.fail("loaded"))
+    assert Recognizer.from_pretrained(text_style="plain").formatter is None
+    with pytest.raises(ConfigError, match="not plain"):
+        RecognizerOptions(text_style="plain", mask_profanity=True)

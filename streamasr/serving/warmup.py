@@ -8,6 +8,7 @@ import torch
 
 from ..acoustic import AcousticOutput
 from ..api import Recognizer
+from ..transcript import Word
 
 __all__ = ["warm_up"]
 
@@ -18,7 +19,7 @@ STEPS = 10
 
 @torch.inference_mode()
 def warm_up(recognizer: Recognizer) -> None:
-    """Run the model for a timestep and decode a few: a partial, and the words at the end.
+    """Run the model for a timestep, decode a few, and format a word.
 
     Numba compiles a function on its first call, which takes the beam search half a minute, unless
     it finds it compiled in its cache.
@@ -33,3 +34,5 @@ def warm_up(recognizer: Recognizer) -> None:
     _, state = words(AcousticOutput(logits.log_softmax(1)), words.initial_state())
     words.partial(state)
     words.finish(state)
+    if (formatter := recognizer.formatter) is not None:
+        formatter.preview([Word("a", 0.0, 1.0, 1.0)], formatter.initial_state())

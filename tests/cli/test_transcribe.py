@@ -269,6 +269,31 @@ def test_wrong_usage_exits_2_and_says_what_to_do(transcribe, arguments, message)
     assert "Traceback" not in done.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--formatted",), "tagger.safetensors: missing"),
+        (("--remove-fillers",), "tagger.safetensors: missing"),
+        (("--plain", "--mask-profanity"), "--mask-profanity is for formatted text"),
+        (("-f", "ctm", "--remove-fillers"), "--remove-fillers is for formatted text"),
+    ],
+)
+def test_formatted_text_that_cannot_be_had_is_one_line(
+    transcribe, samples_folder: Path, arguments, message
+):
+    done = transcribe(*arguments, samples_folder / "belly.flac")
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_plain_text_is_the_recognised_words(run, recognizer, samples_folder: Path):
+    path = samples_folder / "waiting.flac"
+    transcript = recognizer.transcribe(path)
+    assert run("transcribe", "-q", path).out == transcript.text + "\n"
+    assert run("transcribe", "-q", "--plain", path).out == transcript.plain_text + "\n"
+
+
 def test_a_missing_model_is_one_line(run, samples_folder: Path, tmp_path: Path):
     done = run("transcribe", "--model", tmp_path / "none", samples_folder / "belly.flac")
     assert done.code == 2

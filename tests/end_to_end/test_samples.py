@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from streamasr import Recognizer
+from streamasr import Recognizer, Transcript
 from streamasr.evaluation import evaluate
 from streamasr.manifest import read_manifest
 from streamasr.wer import count_errors
@@ -59,8 +59,22 @@ def test_the_command_prints_what_was_said(samples_folder: Path):
     paths = [str(u.path) for u in utterances]
     done = subprocess.run([*COMMAND, *paths], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
+    # No sample has a number, and marks do not count.
     assert count_errors([u.transcript for u in utterances], lines).wer <= SAMPLES_WER
     assert "5 of 5 files" in done.stderr
+    for line in lines:
+        assert line[0].isupper()
+        assert line[-1] in ".?!"
+
+
+def test_text_is_formatted_alike_whatever_the_chunks(recognizer, samples_folder: Path):
+    """Token by token as it comes, at once at the end, or of a recording in many."""
+    for utterance in read_manifest(samples_folder / "samples.tsv"):
+        whole = recognizer.transcribe(utterance.path)
+        assert whole.tokens
+        assert whole.text != whole.plain_text == whole.plain_text.lower()
+        assert recognizer.transcribe(utterance.path, chunk_ms=77) == whole
+        assert recognizer.formatted(Transcript(whole.words, whole.duration)) == whole
 
 
 @pytest.mark.parametrize("name", ["README.md", "samples.tsv"])

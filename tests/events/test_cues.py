@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamasr.events.cues import MAX_GAP, Cue, layout_cues, one_line, split_at_pauses
-from streamasr.transcript import Word
+from streamasr.transcript import Token, Word
 
 
 def spoken(text: str, *, start: float = 0.0, length: float = 0.3, gap: float = 0.1) -> list[Word]:
@@ -140,6 +140,41 @@ def test_without_a_pause_a_cue_is_filled() -> None:
 def test_an_early_pause_does_not_leave_a_cue_nearly_empty() -> None:
     words = later(spoken(TEN), 0.6, from_=1)
     assert shown(layout_cues(words, max_line=20))[0] == "alpha bravo charlie | delta echo foxtrot"
+
+
+def written(text: str, gap: float = 0.1) -> list[Token]:
+    """Return tokens of one word each, with the marks of ``text``."""
+    return [
+        Token(w.text.rstrip(".,?"), w.text[-1] if w.text[-1] in ".,?" else "", (w,))
+        for w in spoken(text, gap=gap)
+    ]
+
+
+def test_a_sentence_that_does_not_fit_begins_a_cue() -> None:
+    tokens = written(
+        "It is late. He went home to his wife who had been waiting for him all the day"
+    )
+    assert shown(layout_cues(tokens)) == [
+        "It is late.",
+        "He went home to his wife who had | been waiting for him all the day",
+    ]
+
+
+def test_sentences_that_fit_share_a_cue() -> None:
+    assert shown(layout_cues(written("It is late. He went home."))) == ["It is late. He went home."]
+
+
+def test_a_long_sentence_breaks_behind_a_comma() -> None:
+    text = "When he came home, late as it was that very night, he saw that nobody had been in there"
+    assert shown(layout_cues(written(text)))[0].endswith(" night,")
+
+
+def test_the_words_of_a_number_stay_together() -> None:
+    words = spoken("he paid twenty dollars")
+    tokens = [*written("he paid")[:2], Token("$20", ".", tuple(words[2:]))]
+    (cue,) = layout_cues(tokens)
+    assert cue.lines == ("he paid $20.",)
+    assert cue.words == tuple(words)
 
 
 def test_slow_speech_breaks_at_max_duration() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streamasr.errors import OutputError
 from streamasr.events.writers import FORMATS, WRITERS, write_transcript
-from streamasr.transcript import Transcript, Word
+from streamasr.transcript import Token, Transcript, Word
 
 TRANSCRIPT = Transcript(
     (
@@ -130,6 +130,56 @@ def test_a_segment_ends_with_the_word_that_ends_last() -> None:
     transcript = Transcript((Word("all", 0.0, 3.0, 1.0), Word("in", 1.0, 2.0, 1.0)), 3.0)
     assert render("tsv", transcript).splitlines()[1] == "0\t3000\tall in"
     assert json.loads(render("json", transcript))["segments"][0]["end"] == 3.0
+
+
+def spoken(text: str, gap: float = 0.1) -> list[Word]:
+    return [
+        Word(each, k * (0.3 + gap), k * (0.3 + gap) + 0.3, 0.5)
+        for k, each in enumerate(text.split())
+    ]
+
+
+def formatted(words: list[Word], *tokens: tuple[str, str, int, int]) -> Transcript:
+    """Return a transcript with tokens of ``(text, mark, first word, the one behind its last)``."""
+    made = tuple(Token(text, mark, tuple(words[a:b])) for text, mark, a, b in tokens)
+    return Transcript(tuple(words), words[-1].end, tokens=made)
+
+
+PAID = formatted(
+    spoken("uh he paid twenty dollars"),
+    ("He", "", 1, 2),
+    ("paid", "", 2, 3),
+    ("$20", ".", 3, 5),
+)
+
+
+def test_tokens_are_written_and_ctm_has_the_words() -> None:
+    assert render("txt", PAID) == "He paid $20.\n"
+    assert render("tsv", PAID).splitlines()[1] == "400\t1900\tHe paid $20."
+    assert "\nHe paid $20.\n" in render("srt", PAID)
+    assert [line.split()[4] for line in render("ctm", PAID).splitlines()] == [
+        *("uh", "he", "paid", "twenty", "dollars")
+    ]
+
+
+def test_json_has_what_is_written_beside_each_word() -> None:
+    document = json.loads(render("json", PAID))
+    (segment,) = document["segments"]
+    assert document["text"] == segment["text"] == "He paid $20."
+    found = [(word["word"], word["text"]) for word in segment["words"]]
+    assert found == [
+        *(("uh", ""), ("he", "He"), ("paid", "paid"), ("twenty", "$20."), ("dollars", ""))
+    ]
+
+
+def test_each_json_segment_has_its_own_words() -> None:
+    words = spoken("i know twenty dollars", gap=0.9)
+    transcript = formatted(words, ("I", "", 0, 1), ("know", ".", 1, 2), ("$20", ".", 2, 4))
+    segments = json.loads(render("json", transcript))["segments"]
+    assert [segment["text"] for segment in segments] == ["I", "know.", "$20."]
+    assert [[word["word"] for word in segment["words"]] for segment in segments] == [
+        *(["i"], ["know"], ["twenty", "dollars"])
+    ]
 
 
 def test_an_empty_transcript_gives_valid_files() -> None:
