@@ -313,17 +313,14 @@ def make_once_plan(
     residual: bool = False,
     split: bool = True,
 ) -> Plan:
-    """Plan as ``make_plan`` does, with one launch where that takes two."""
+    """Plan as ``make_plan`` does, with one launch where that takes two, if registers suffice."""
     plan = make_plan(
         layers, hidden, batch, dtype, device, inputs=inputs, residual=residual, split=split
     )
-    launches = plan.launches
-    if residual and not split:
-        # Taking turns, 8 bytes a thread spill on sm_90 (Triton 3.8).
-        launches = tuple(
-            replace(one, rows=min(one.rows, launch_geometry(plan, one).group)) for one in launches
-        )
-    return replace(plan, launches=launches, once=plan.fits)
+    turns = any(one.rows > launch_geometry(plan, one).group for one in plan.launches)
+    # 8 bytes a thread spill on sm_90, and on sm_80 in two halves (Triton 3.8).
+    spills = turns and residual and (not split or device.capability < 89)
+    return replace(plan, once=plan.fits and not spills)
 
 
 PLANNERS: dict[str, Planner] = {

@@ -40,7 +40,7 @@ CASES = {
     "wide input": once(I=70),
     "residual": once(L=3, T=3, residual=True),
     "residual, 17 rows": once(B=17, residual=True),
-    "residual, rounded": once(H=48, B=9, residual=True, split=False),
+    "residual, rounded": once(H=48, B=8, residual=True, split=False),
     "residual in groups": once(L=3, residual=True, programs=4),
 }
 

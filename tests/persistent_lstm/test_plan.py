@@ -3,6 +3,7 @@
 import pytest
 import torch
 from persistent_lstm import DEVICES, Device, LSTMError, make_plan
+from persistent_lstm.planning import make_once_plan
 
 BFLOAT16, FLOAT32 = torch.bfloat16, torch.float32
 H200, H100, A100, RTX4090 = (DEVICES[name] for name in ("h200", "h100", "a100", "rtx4090"))
@@ -131,3 +132,23 @@ def test_rows_take_turns_where_registers_suffice(device, split, rows):
     plan = make_plan(4, 512, 32, BFLOAT16, DEVICES[device], residual=True, split=split)
     assert [one.rows for one in plan.launches] == [rows]
     assert plan.row_groups(plan.launches[0]) == 32 // rows
+
+
+@pytest.mark.parametrize(
+    ("device", "split", "residual", "rows", "once"),
+    [
+        ("h200", True, True, 32, True),
+        ("h200", False, True, 32, False),
+        ("h200", False, True, 8, True),
+        ("h200", False, False, 32, True),
+        ("a100", True, True, 32, False),
+        ("a100", True, True, 8, True),
+        ("a100", True, False, 32, True),
+    ],
+)
+def test_there_is_one_launch_a_chunk_where_registers_suffice(device, split, residual, rows, once):
+    sizes = (4, 512, rows, BFLOAT16, DEVICES[device])
+    plan = make_once_plan(*sizes, residual=residual, split=split)
+    assert plan.once == once
+    assert plan.launches == make_plan(*sizes, residual=residual, split=split).launches
+    assert not make_once_plan(4, 512, 1, FLOAT32, DEVICES[device]).once
