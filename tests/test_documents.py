@@ -170,6 +170,17 @@ def test_files_exist(name):
     assert missing == []
 
 
+def test_classes_exist():
+    """Classes that the architecture's document names are defined in one of the packages."""
+    text = prose(REPOSITORY / "docs/architecture.md")
+    named = set(re.findall(r"`(?:[a-z]+\.)*([A-Z][a-z]\w+)[`.(]", text))
+    sources = [*(REPOSITORY / "streamasr").rglob("*.py"), *(REPOSITORY / "kernels").rglob("*.py")]
+    defined = "\n".join(path.read_text("utf-8") for path in sources)
+    missing = [name for name in named if not re.search(rf"^(class )?{name}\b", defined, re.M)]
+    assert len(named) > 20
+    assert missing == []
+
+
 def test_the_reference_has_all_that_is_exported():
     text = (REPOSITORY / "docs/api.md").read_text("utf-8")
     named = {name for found in re.findall(r"members: \[(.*)\]", text) for name in found.split(", ")}
