@@ -22,6 +22,7 @@ from persistent_lstm.planning import PLANNERS
 from persistent_lstm.residency import MachineCode, problems
 
 HERE = Path(__file__).parent
+ORDERED = {"LDG", "STG", "RED", "REDG", "BAR", "MEMBAR", "HGMMA"}
 KERNELS = HERE.parents[1] / "kernels"
 
 
@@ -85,6 +86,35 @@ def test_the_wide_kernel_keeps_its_weights_in_shared_memory(sizes, kernels):
         assert row["weight_bytes"] >= 128 * 1024 > 4 * row["registers"] * 4 * 32
         assert row["weight_bytes"] < row["shared"] <= row["shared_planned"]
         assert row["counts"]["HGMMA"] > 0
+
+
+ORDER = """
+import json, sys, torch
+from persistent_lstm import DEVICES
+from persistent_lstm.planning import make_wide_plan
+from persistent_lstm.residency import residency
+plan = make_wide_plan(4, 512, 32, torch.bfloat16, DEVICES["h100"], split=False)
+loop = residency(plan, plan.launches[0]).code.loop
+json.dump([one.text.split(" ")[0 if one.text[0] != "@" else 1] for one in loop], sys.stdout)
+"""
+
+
+def test_the_wide_kernel_reads_h_after_the_counter_and_counts_after_storing():
+    code, output, errors = run_python("-c", ORDER)
+    assert (code, errors) == (0, "")
+    kinds = [name for name in json.loads(output) if name.split(".")[0] in ORDERED]
+    polls = [i for i, name in enumerate(kinds) if name.startswith("LDG") and ".GPU" in name]
+    loads = [i for i, name in enumerate(kinds) if name.startswith("LDG") and ".SYS" in name]
+    products = [i for i, name in enumerate(kinds) if name.startswith("HGMMA")]
+    assert len(polls) == 2  # for the input, and for h of its own layer
+    assert polls[0] < loads[0]
+    # Between the input's last product and the second wait nothing of h is read.
+    before = max(i for i in products if i < polls[1])
+    assert not any(before < i < polls[1] for i in loads)
+    stores = [i for i, name in enumerate(kinds) if name.startswith("STG") and ".GPU" in name]
+    (counts,) = [i for i, name in enumerate(kinds) if name.startswith("RED")]
+    after = [name.split(".")[0] for name in kinds[max(stores) + 1 : counts]]
+    assert after.index("BAR") < after.index("MEMBAR")
 
 
 @pytest.fixture(scope="module")
