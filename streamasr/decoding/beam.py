@@ -115,7 +115,8 @@ class BeamDecoder:
         self._longest = max(1, round(config.longest_seconds / step_seconds))
         self._search = Search(
             graph,
-            beam=config.beam_size,
+            # What a text helps stands in a tree of its own: beginnings take room in both.
+            beam=config.beam_size * (1 if own is None else 2),
             threshold=config.beam_threshold,
             tokens=config.beam_size_token,
             lm_weight=config.lm_weight,

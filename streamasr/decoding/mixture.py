@@ -21,7 +21,7 @@ from .graph import SearchGraph
 
 __all__ = ["SHARE", "Mixture"]
 
-SHARE = 0.3
+SHARE = 0.1
 """Of the text in a word's probability."""
 
 _LEAST = 0.3  # powers of ten: what is doubled at most is left to the choice among readings
