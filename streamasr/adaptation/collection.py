@@ -182,7 +182,7 @@ def _sure(
 
 
 def _transcribed(recognizer: Recognizer, samples: Samples) -> Iterator[Excerpt]:
-    """Yield what a recognizer hears, as one excerpt, or cut at pauses if it is long."""
+    """Yield a recognizer's transcript, as one excerpt, or cut at pauses if it is long."""
     seconds = len(samples) / SAMPLE_RATE
     if seconds <= _CUT_SECONDS:
         transcript = recognizer.transcribe(samples, sample_rate=SAMPLE_RATE)

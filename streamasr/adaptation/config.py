@@ -40,7 +40,7 @@ class AdaptationConfig(Settings):
     answers.
 
     Recordings without transcript need words of ``least_confidence`` in the mean; a transcript that
-    is less likely than what the model heard by more than ``most_misfit`` nats a phone is taken for
+    is less likely than the best hypothesis by more than ``most_misfit`` nats a phone is taken for
     another recording's.
     """
 

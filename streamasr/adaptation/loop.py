@@ -113,8 +113,8 @@ class AdaptationLoop:
         teacher = None
         if config.distillation:
             with torch.no_grad():
-                teacher = answers(adapter, adapter.original(), batch)
-        found = answers(adapter, adapter(), batch)
+                teacher = outputs(adapter, adapter.original(), batch)
+        found = outputs(adapter, adapter(), batch)
         loss = self._objective(found, batch.lengths, batch.characters, batch.phones, teacher)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -146,8 +146,8 @@ class AdaptationLoop:
         self.losses = state["losses"]
 
 
-def answers(adapter: Adapter, adapted: AdaptedTensors, batch: Batch) -> Posteriors:
-    """Return what a model answers for a batch, on the adapter's device."""
+def outputs(adapter: Adapter, adapted: AdaptedTensors, batch: Batch) -> Posteriors:
+    """Return the log-posteriors of a batch, on the adapter's device."""
     frames = batch.frames.to(adapter.gain.device)
     return posteriors(adapted, adapter.sizes, frames, batch.lengths)
 
@@ -158,7 +158,7 @@ def held_out_loss(adapter: Adapter, objective: Objective, batches: Batches) -> f
     total, tokens = 0.0, 0
     adapted = adapter()
     for batch in batches.plain():
-        found = answers(adapter, adapted, batch)
+        found = outputs(adapter, adapted, batch)
         rows = objective.of_rows(found, batch.lengths, batch.characters, batch.phones)
         total += float(rows.sum())
         tokens += int((batch.phones or batch.characters).lengths.sum())

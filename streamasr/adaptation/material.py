@@ -17,7 +17,7 @@ from ..manifest import normalise
 from .collection import Recording, Rejected
 from .config import AdaptationConfig
 from .examples import Batches, Example
-from .loop import answers
+from .loop import outputs
 from .objective import Objective, lexicon_trigrams
 from .parameters import Adapter
 from .spelling import Speller, misfit
@@ -81,26 +81,26 @@ class Learner:
     ) -> tuple[list[Example], list[Recording], list[Rejected]]:
         """Return recordings as examples, those recordings, and the ones that do not fit their text.
 
-        A text does not fit if the model heard something else that is likelier by more than
+        A text does not fit if another hypothesis of the model is likelier by more than
         ``most_misfit``, in nats a token.
         """
         spoken = [
             Example(r.samples, tuple(self.bundle.tokens.encode(normalise(r.text))))
             for r in recordings
         ]
-        heard = self._hear(spoken)
+        all_log_probs = self._log_probs(spoken)
         texts = [recording.text for recording in recordings]
         if self._speller is None:
             targets = [example.characters for example in spoken]
         else:
-            targets = self._speller.likeliest(texts, heard)
+            targets = self._speller.likeliest(texts, all_log_probs)
         examples, kept, rejected = [], [], []
         for recording, example, tokens, log_probs in zip(
-            recordings, spoken, targets, heard, strict=True
+            recordings, spoken, targets, all_log_probs, strict=True
         ):
             apart = misfit(log_probs, tokens)
             if apart > most_misfit:
-                reason = "the transcript is not what is heard in it"
+                reason = "the transcript does not fit the recording"
                 rejected.append(Rejected(recording.path, reason, recording.text))
                 continue
             phones = tokens if self._speller is not None else ()
@@ -120,12 +120,12 @@ class Learner:
         )
 
     @torch.no_grad()
-    def _hear(self, spoken: Sequence[Example]) -> list[NDArray[np.float32]]:
+    def _log_probs(self, spoken: Sequence[Example]) -> list[NDArray[np.float32]]:
         """Return the first model's log-posteriors ``(T, P)`` of each: of its best head."""
         found: dict[int, NDArray[np.float32]] = {}
         original = self.adapter.original()
         for batch in self.batches(spoken).plain():
-            heads = answers(self.adapter, original, batch).heads
+            heads = outputs(self.adapter, original, batch).heads
             best = (heads[-1] if self._speller is not None else heads[0]).cpu()
             for row, place in enumerate(batch.places):
                 found[place] = best[: batch.lengths[row], row].numpy()

@@ -32,7 +32,7 @@ class Posteriors(NamedTuple):
 def posteriors(
     adapted: AdaptedTensors, sizes: ModelConfig, frames: Tensor, lengths: Tensor
 ) -> Posteriors:
-    """Map ``frames (T, B, I)``, of which each row has ``lengths (B,)``, to what all heads answer.
+    """Map ``frames (T, B, I)``, each row of ``lengths (B,)``, to the outputs of all heads.
 
     The gate equations run in torch's own LSTM, the fastest with gradients, for all else see
     ``AcousticModel`` and ``SecondStack``.

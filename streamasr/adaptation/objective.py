@@ -1,7 +1,7 @@
-"""What adaptation minimises: CTC-CRF of what was said, and how far answers move from the model's.
+"""Loss of adaptation: CTC-CRF of the transcript, and the distance to the model's own outputs.
 
 The second part is KL-regularised adaptation (Yu et al. 2013): the frames of a few minutes say
-little of how others speak, and the model's own answers hold it where they do not speak against it.
+little of how others speak, and the model's own outputs hold it where they do not speak against it.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def adapt(
     """Fine-tune a model on ``utterances`` and write it to the folder ``output``.
 
     Rows without a transcript are transcribed by the model itself. The adapted model is kept if it
-    makes no more errors in held-out recordings and answers them with a lower loss; otherwise
+    makes no more errors in held-out recordings and has a lower loss on them; otherwise
     ``output`` is a copy of ``model``. Killed, the same call goes on where it stood, from the folder
     ``<output>.work``, which is removed in the end.
 

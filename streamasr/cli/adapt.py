@@ -41,7 +41,8 @@ def adapt(
     trust: Annotated[
         bool,
         typer.Option(
-            "--trust-transcripts", help="Use those, too, that differ much from what is heard."
+            "--trust-transcripts",
+            help="Use those, too, that differ much from what is recognised.",
         ),
     ] = False,
     minutes: Annotated[
@@ -96,7 +97,7 @@ def _list_rejected(found: Adaptation) -> None:
 def summary(found: Adaptation, seconds: float) -> str:
     """Return what became of an adaptation, in a line."""
     trained, held_out = found.seconds
-    heard = f"{trained:.0f} s trained on and {held_out:.0f} s held out, {seconds:.0f} s taken"
+    amounts = f"{trained:.0f} s trained on and {held_out:.0f} s held out, {seconds:.0f} s taken"
     errors = f"held-out WER {_percent(found.before)} before, {_percent(found.after)} after"
     if found.before is None:
         errors = (
@@ -104,8 +105,8 @@ def summary(found: Adaptation, seconds: float) -> str:
             "recording has a transcript to count errors in)"
         )
     if found.improved:
-        return f"{errors}; {heard}; the adapted model is in {found.folder}"
-    return f"{errors}; {heard}; it does not help, so {found.folder} is a copy of the model before"
+        return f"{errors}; {amounts}; the adapted model is in {found.folder}"
+    return f"{errors}; {amounts}; it does not help, so {found.folder} is a copy of the model before"
 
 
 def _percent(counts: ErrorCounts | None) -> str:

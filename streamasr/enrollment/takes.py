@@ -77,19 +77,19 @@ def record_take(
     config = config or TakeConfig()
     detector = VoiceDetector()
     state = detector.initial_state()
-    heard: list[Samples] = []
+    blocks_so_far: list[Samples] = []
     speech: list[bool] = []
     lost = False
     for block in blocks:
         if block.captured_at < since:
             continue
         lost = lost or (block.lost_seconds > 0 and any(speech))
-        heard.append(block.samples)
+        blocks_so_far.append(block.samples)
         found, state = detector(torch.from_numpy(block.samples), state)
         speech += [probability > config.speech_probability for probability in found]
         if _ended(speech, config):
             break
-    samples = np.concatenate([*heard, np.zeros(0, np.float32)])
+    samples = np.concatenate([*blocks_so_far, np.zeros(0, np.float32)])
     return _trimmed(samples, speech, sentence, config, lost)
 
 
@@ -110,7 +110,7 @@ def _trimmed(
 ) -> Take:
     """Cut off the silence but for a margin, and judge what is left."""
     if not any(speech):
-        return Take(samples[:0], "nothing was heard: is the microphone muted, or another one?")
+        return Take(samples[:0], "there is no sound: is the microphone muted, or another one?")
     first, last = speech.index(True), len(speech) - speech[::-1].index(True)
     margin = round(config.margin_seconds * SAMPLE_RATE)
     begin = max(0, first * WINDOW_SAMPLES - margin)

@@ -222,7 +222,7 @@ def test_transcripts_of_other_recordings_are_noticed(samples_folder, tmp_path):
     _, kept, rejected = learner.examples([*recordings, *turned], most)
     assert kept == recordings
     assert [r.text for r in rejected] == [t.text for t in turned]
-    assert rejected[0].reason == "the transcript is not what is heard in it"
+    assert rejected[0].reason == "the transcript does not fit the recording"
 
 
 def test_what_cannot_be_adapted_on_is_said(tiny_folder, voice, tmp_path):

@@ -55,7 +55,7 @@ def test_what_was_said_before_is_passed_over(speech):
         (lambda s: np.clip(20 * s, -1, 1), "too loud, it clips"),
         (lambda s: 0.01 * s, "too quiet"),
         (lambda s: s[: RATE // 2], "too short for the sentence"),
-        (lambda s: 0 * s, "nothing was heard"),
+        (lambda s: 0 * s, "there is no sound"),
     ],
 )
 def test_what_is_wrong_is_said(speech, change, problem):
