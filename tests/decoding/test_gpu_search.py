@@ -108,7 +108,7 @@ def test_pruning_leaves_the_best_text_of_the_cpus_search(models, seed):
 
 
 def test_words_have_the_times_and_posteriors_of_the_cpus_search(distinct):
-    log_probs = np.concatenate([spoken("abc", 1 - 1e-12), spoken("de")])
+    log_probs = np.concatenate([spoken("abc", 1 - 1e-12), spoken("de", 1 - 1e-12)])
     limits = {"beam": 50, "threshold": 20.0, "tokens": 6, **WEIGHTS}
     search = GpuSearch(distinct, device="cpu", **limits)
     cpu = Search(distinct, **limits)
