@@ -263,12 +263,17 @@ class BeamDecoder:
         """Return the hypotheses for a segment that ends here, the best first, each text once.
 
         They are the ``most`` best before rescoring, by default as many as are rescored at a
-        segment's end.
+        segment's end: no more than ``rescored_hypotheses``, within ``rescoring_margin``.
         """
         config, found = self._config, dict[tuple[str, ...], Candidate]()
         mixture, rescores = self._mixture, self._rescorer or self._mixture
+        margin = config.rescoring_margin if most is None else None
         most = most or max(self._nbest, config.rescored_hypotheses if rescores else 1)
-        for path in self._search.best_paths(search, most, state.bias):
+        paths = self._search.best_paths(search, most, state.bias)
+        for path in paths:
+            behind = paths[0].score - path.score
+            if margin is not None and behind > margin and len(found) >= self._nbest:
+                break
             text = tuple(self._text(span.word, state.bias) for span in path.spans)
             known = config.lm_weight * path.lm_score + config.word_score * len(text)
             candidate = Candidate(text, path.spans, path.score - known, path.lm_score)

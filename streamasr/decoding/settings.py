@@ -25,6 +25,9 @@ class BeamConfig(Settings):
     rescored_hypotheses: int = Field(
         50, gt=0, description="of a segment, that the recurrent language model rescores"
     )
+    rescoring_margin: float | None = Field(
+        None, gt=0, description="score behind the best, in nats, up to which they are rescored"
+    )
     rescoring_weight: float = Field(0.0, ge=0, description="of its log-probabilities, in nats")
     rescoring_lm_weight: float | None = Field(None, ge=0, description="then in lm_weight's place")
     rescoring_word_score: float | None = Field(None, description="then in word_score's place")

@@ -194,7 +194,8 @@ class _Run:
 
     def decode(self, config: BeamConfig, stage: str, hypotheses: int) -> list[Segments]:
         """Return the hypotheses of all recordings."""
-        config = config.model_copy(update={"rescored_hypotheses": hypotheses})
+        every = {"rescored_hypotheses": hypotheses, "rescoring_margin": None}
+        config = config.model_copy(update=every)
         decoder = self._decoder(RecordingDecoder, config)
         found = []
         for posterior in self._posteriors:

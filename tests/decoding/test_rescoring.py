@@ -101,6 +101,24 @@ def test_only_the_best_readings_are_read(phone_folder):
     assert said(decoder, "ay s iy") == "i see"
 
 
+def test_hypotheses_far_behind_the_best_are_not_rescored(phone_folder):
+    """The search prefers "i see" by 1.7 powers of ten."""
+    graph = load_graph(phone_folder)
+
+    def rescored(margin, nbest):
+        config = CONFIG.model_copy(update={"rescoring_margin": margin})
+        decoder = BeamDecoder(PHONES, STEP, graph, config, nbest=nbest, rescorer=Fond())
+        _, state = decoder(spoken("ay s iy"), decoder.initial_state())
+        candidates = decoder.candidates(state.search, state)
+        return [" ".join(candidate.text) for candidate in candidates]
+
+    lead = 1.7 * CONFIG.lm_weight * 1.01
+    assert rescored(lead, 1)[0] == "i sea"
+    assert "i sea" not in rescored(0.9 * lead, 1)
+    # As many as a caller asks for are rescored all the same.
+    assert len(rescored(0.1, 3)) == 3 < len(rescored(None, 3))
+
+
 def test_the_search_weights_can_be_others_where_the_reader_counts(phone_folder):
     """The n-gram model knows "i see", by 1.7 powers of ten, the rescorer "i sea", by 8 nats."""
     graph = load_graph(phone_folder)
