@@ -133,6 +133,7 @@ def main(
     texts = {path.stem: [normalise(s) for s in read_sentences(path)] for path in text or ()}
     first: dict[str, NDArray[np.int64]] = {}
     results: list[dict[str, Any]] = []
+    known_perplexities: dict[tuple[str, Path], float] = {}
     runs = [(folder, None) for folder in folders]
     if own:
         runs = [(folder, each) for folder in folders for each in (None, read_own_text(own))]
@@ -148,14 +149,17 @@ def main(
                 "recurrent_mb": round((whole / WEIGHTS).stat().st_size / 1e6, 1),
             }
             for name, lines in texts.items():
-                known, oov = ngram_perplexity(graph, lines)
-                found[f"ngram_perplexity_{name}"] = round(known, 1)
+                ngrams, oov = ngram_perplexity(graph, lines)
+                found[f"ngram_perplexity_{name}"] = round(ngrams, 1)
                 found[f"oov_percent_{name}"] = round(100 * oov, 2)
                 if own:
                     mixed = mixed_perplexity(graph, said, lines)
                     found[f"mixed_perplexity_{name}"] = round(mixed, 1)
                 if rescorer is not None:
-                    found[f"recurrent_perplexity_{name}"] = round(perplexity(rescorer, lines), 1)
+                    key = name, (whole / WEIGHTS).resolve()
+                    if key not in known_perplexities:  # of most folders it is --model's
+                        known_perplexities[key] = round(perplexity(rescorer, lines), 1)
+                    found[f"recurrent_perplexity_{name}"] = known_perplexities[key]
             for name, utterances in sets.items():
                 wrong, words, seconds = errors(recognizer, whole, known[name], utterances, said)
                 change = wrong - first.setdefault(name, wrong)
