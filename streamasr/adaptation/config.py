@@ -54,7 +54,7 @@ class AdaptationConfig(Settings):
     least_confidence: float = Field(0.8, ge=0, le=1)
     most_misfit: float = Field(2.0, gt=0)
     held_out: float = Field(0.2, gt=0, lt=1)
-    epochs: int = Field(30, gt=0)
+    epochs: int = Field(4, gt=0)
     least_epochs: int = Field(3, gt=0, description="that are not judged by a few sentences")
     patience: int = Field(2, gt=0)
     minutes: float = Field(8.0, gt=0)
