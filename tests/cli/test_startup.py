@@ -42,7 +42,8 @@ def test_the_options_of_every_command_are_shown_without_its_libraries():
         "    app([name, '--help'], standalone_mode=False)"
     )
     assert helps.splitlines()[-1] == "imported:"
-    assert helps.count("Usage: ") == len(COMMANDS) == 11
+    assert helps.count("Usage: ") == len(COMMANDS)
+    assert {"adapt", "enroll", "mic", "serve", "transcribe"} <= set(COMMANDS)
 
 
 def test_every_public_name_is_there_and_listed():
