@@ -262,12 +262,12 @@ class BeamDecoder:
     ) -> list[Candidate]:
         """Return the hypotheses for a segment that ends here, the best first, each text once.
 
-        They are the ``most`` best before rescoring, by default as many as are rescored at a
-        segment's end: no more than ``rescored_hypotheses``, within ``rescoring_margin``.
+        They are the ``most`` best before rescoring within ``rescoring_margin``, by default as many
+        as are rescored at a segment's end.
         """
         config, found = self._config, dict[tuple[str, ...], Candidate]()
         mixture, rescores = self._mixture, self._rescorer or self._mixture
-        margin = config.rescoring_margin if most is None else None
+        margin = config.rescoring_margin
         most = most or max(self._nbest, config.rescored_hypotheses if rescores else 1)
         paths = self._search.best_paths(search, most, state.bias)
         for path in paths:
