@@ -101,6 +101,24 @@ def batch() -> str:
     return table((*head, "start-up, s"), rows) + source(found)
 
 
+def peers() -> str:
+    """Other recognizers on the same recordings, by ``benchmarks/peer.py``."""
+    found = newest("peers")
+    run = found["results"]
+    rows = [
+        (
+            name,
+            percent(own["wer"]),
+            f"{own['rtf']:.3f}",
+            f"{own['start_up_s']:.1f}",
+            round(own["peak_mb"]),
+        )
+        for name, own in run["results"].items()
+    ]
+    head = (f"{run['utterances']} recordings, {60 * run['hours']:.0f} min, one core", "WER", "RTF")
+    return table((*head, "start-up, s", "peak, MB"), rows) + source(found)
+
+
 def serving() -> str:
     """Word latencies by the number of callers, by ``benchmarks/load.py``."""
     found = newest("serving")
@@ -171,7 +189,7 @@ def figures() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    each.__name__: each for each in (accuracy, live, batch, serving, kernels, figures)
+    each.__name__: each for each in (accuracy, peers, live, batch, serving, kernels, figures)
 }
 
 
