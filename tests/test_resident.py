@@ -39,12 +39,15 @@ print(after["RssAnon:"] - before["RssAnon:"], after["RssFile:"] - before["RssFil
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux says what is resident")
 def test_loading_takes_little_more_than_what_is_computed_with():
-    """MB: 19 for the model, 45 for the language model, 30 that loading leaves to the heap."""
+    """MB: 26 for the model, 45 for the language model, 10 for the tagger, the rest is heap.
+
+    What loading leaves to the heap differs from run to run by 30.
+    """
     done = subprocess.run(
         [sys.executable, "-c", LOAD], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     own, mapped, graph = map(float, done.stdout.split())
-    assert own < 130
+    assert own < 145
     assert mapped < 40
     # Of its 50 MB, which were all read for the checksum, what is searched comes back.
     assert graph < 10
