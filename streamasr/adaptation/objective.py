@@ -6,15 +6,14 @@ little of how others speak, and the model's own outputs hold it where they do no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..decoding.graph import SearchGraph
+from ..training.batches import Targets
 from ..training.crf import log_denominator, phone_trigrams
+from ..training.losses import ctc_loss_of_rows
 from .network import Posteriors
 
 __all__ = ["Objective", "Targets", "lexicon_trigrams"]
@@ -22,19 +21,6 @@ __all__ = ["Objective", "Targets", "lexicon_trigrams"]
 _CHARACTERS = 0.2
 """Weight of the characters beside the phones, which most decoding reads."""
 _SAMPLED_WORDS, _WORDS_A_SENTENCE = 200_000, 10
-
-
-class Targets(NamedTuple):
-    """Token indices of all rows, joined, and how many each row ``(B,)`` has."""
-
-    tokens: Tensor
-    lengths: Tensor
-
-    @classmethod
-    def of(cls, rows: Sequence[Sequence[int]]) -> Targets:
-        """Join ``rows``."""
-        joined = [token for row in rows for token in row]
-        return cls(torch.tensor(joined, dtype=torch.long), torch.tensor([len(row) for row in rows]))
 
 
 def lexicon_trigrams(graph: SearchGraph) -> Tensor:
@@ -98,26 +84,15 @@ class Objective:
         Without phones it is the former alone.
         """
         if phones is None or found.phones is None or self._trigrams is None:
-            return _ctc(found.characters, lengths, characters)
+            return ctc_loss_of_rows(found.characters, lengths, characters)
         heads = [head for head in (found.phones, found.second) if head is not None]
         each = [self.phones_of_rows(head, lengths, phones) for head in heads]
-        spelled = _ctc(found.characters, lengths, characters)
+        spelled = ctc_loss_of_rows(found.characters, lengths, characters)
         return torch.stack(each).mean(0) + _CHARACTERS * spelled
 
     def phones_of_rows(self, head: Tensor, lengths: Tensor, phones: Targets) -> Tensor:
         """Return CTC-CRF of each row ``(B,)``: minus the log-probability of its phones."""
         assert self._trigrams is not None
-        return _ctc(head, lengths, phones) + log_denominator(head, lengths, self._trigrams)
-
-
-def _ctc(log_probs: Tensor, lengths: Tensor, targets: Targets) -> Tensor:
-    loss: Tensor = torch.nn.functional.ctc_loss(
-        log_probs,
-        targets.tokens.to(log_probs.device),
-        lengths,
-        targets.lengths,
-        blank=0,
-        reduction="none",
-        zero_infinity=True,
-    )
-    return loss
+        return ctc_loss_of_rows(head, lengths, phones) + log_denominator(
+            head, lengths, self._trigrams
+        )

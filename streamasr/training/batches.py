@@ -6,7 +6,7 @@ whoever computes it and whenever: a resumed run sees what an uninterrupted one w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +26,16 @@ __all__ = ["Batch", "Targets", "batches_of_epoch"]
 
 
 class Targets(NamedTuple):
-    """Token indices of all rows, joined, and how many each row has."""
+    """Token indices of all rows, joined, and how many each row ``(B,)`` has."""
 
     tokens: Tensor
     lengths: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> Targets:
+        """Join ``rows``."""
+        joined = [token for row in rows for token in row]
+        return cls(torch.tensor(joined, dtype=torch.long), torch.tensor([len(row) for row in rows]))
 
 
 class Batch(NamedTuple):

@@ -10,7 +10,7 @@ from .config import LossConfig
 from .crf import log_denominator
 from .labels import IGNORED
 
-__all__ = ["Losses"]
+__all__ = ["Losses", "ctc_loss_of_rows"]
 
 
 class Losses:
@@ -42,7 +42,7 @@ class Losses:
         weights, found = self._config, {}
         characters, phones, frames = torch.split(log_probs, self._sizes, dim=-1)
         if weights.characters:
-            loss = _ctc(characters, batch.lengths, batch.characters).sum()
+            loss = ctc_loss_of_rows(characters, batch.lengths, batch.characters).sum()
             found["characters"] = weights.characters * loss / _tokens(batch.characters)
         if batch.phones is None or batch.labels is None:
             return found
@@ -51,7 +51,7 @@ class Losses:
             loss = nn.functional.nll_loss(frames.flatten(0, 1), labels, ignore_index=IGNORED)
             found["frames"] = weights.frames * loss
         if weights.phones:
-            loss = _ctc(phones, batch.lengths, batch.phones)
+            loss = ctc_loss_of_rows(phones, batch.lengths, batch.phones)
             if self._trigrams is not None and update >= weights.denominator_from:
                 if denominators is None:
                     denominators = log_denominator(phones, batch.lengths, self._trigrams)
@@ -64,7 +64,8 @@ def _tokens(targets: Targets) -> Tensor:
     return targets.lengths.sum().clamp(min=1)
 
 
-def _ctc(log_probs: Tensor, lengths: Tensor, targets: Targets) -> Tensor:
+def ctc_loss_of_rows(log_probs: Tensor, lengths: Tensor, targets: Targets) -> Tensor:
+    """Return the CTC loss of each row of ``log_probs (T, B, V)``, in nats: ``(B,)``."""
     loss: Tensor = nn.functional.ctc_loss(
         log_probs,
         targets.tokens.to(log_probs.device),
