@@ -16,6 +16,7 @@ from ..acoustic.frontend import Frontend
 from ..audio import SAMPLE_RATE
 from .cache import AudioCache
 from .config import AugmentConfig
+from .telephone import over_telephone
 
 __all__ = ["Augmenter", "Timing", "colour_spectrum", "mask_spectrogram"]
 
@@ -53,7 +54,7 @@ class Timing(NamedTuple):
 
 
 class Augmenter:
-    """Applies speed, room, padding, noise and gain, in this order, to one utterance."""
+    """Applies speed, room, padding, noise, gain and telephone, in this order, to an utterance."""
 
     def __init__(
         self, config: AugmentConfig, noises: AudioCache | None, rooms: AudioCache | None
@@ -77,13 +78,15 @@ class Augmenter:
             noise = self._noise(len(samples), rng)
             level = _rms(samples) / _rms(noise) * 10 ** (-rng.uniform(*c.snr_db) / 20)
             samples = _float32(samples + level * noise)
-        return self._amplify(samples, rng), Timing(speed, float(pads[0]) / SAMPLE_RATE)
+        samples = self._transmit(self._amplify(samples, rng), rng)
+        return samples, Timing(speed, float(pads[0]) / SAMPLE_RATE)
 
     def silence(self, length: int, rng: Generator) -> Samples:
         """Return ``length`` samples without speech, at any level from inaudible to loud."""
         noise = self._noise(length, rng)
         level = 10 ** (rng.uniform(-80, -10) / 20) / _rms(noise)
-        return _float32(np.clip(level * noise, -1, 1)) if noise.any() else noise
+        loud = _float32(np.clip(level * noise, -1, 1)) if noise.any() else noise
+        return self._transmit(loud, rng)
 
     def _noise(self, length: int, rng: Generator) -> Samples:
         if self._noises is None or rng.random() < 0.25:
@@ -105,6 +108,14 @@ class Augmenter:
     def _amplify(self, samples: Samples, rng: Generator) -> Samples:
         gain = 10 ** (rng.uniform(-1, 1) * self.config.gain_db / 20)
         return _float32(np.clip(gain * samples, -1, 1))
+
+    def _transmit(self, samples: Samples, rng: Generator) -> Samples:
+        """Send some utterances over a telephone: an old line's band, up to a digital one's."""
+        probability = self.config.telephone_probability
+        # Without telephones nothing is drawn, so that earlier runs can be repeated.
+        if not probability or rng.random() >= probability:
+            return samples
+        return over_telephone(samples, rng.uniform(0, 300), rng.uniform(3400, 3800))
 
 
 def colour_spectrum(
