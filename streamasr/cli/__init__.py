@@ -20,9 +20,10 @@ from .enroll import enroll
 from .evaluate import evaluate
 from .export import export
 from .mic import devices, mic
+from .prepare import prepare, prepare_librispeech
 from .profile import profile
 from .serve import serve
-from .train import prepare_librispeech, train
+from .train import train
 from .transcribe import transcribe
 from .tune import tune
 
@@ -46,6 +47,7 @@ app.command()(train)
 app.command()(enroll)
 app.command()(adapt)
 app.command()(tune)
+app.command()(prepare)
 app.command()(prepare_librispeech)
 app.command("compile")(compile_search)
 app.add_typer(export, name="export")

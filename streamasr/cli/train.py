@@ -1,4 +1,4 @@
-"""``streamasr train`` and ``streamasr prepare-librispeech``."""
+"""``streamasr train``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import console, failed
 if TYPE_CHECKING:
     from ..training.loop import Progress
 
-__all__ = ["prepare_librispeech", "train"]
+__all__ = ["train"]
 
 
 def train(
@@ -68,23 +68,4 @@ def train(
     finally:
         bar.stop()
     console.note(f"model written to {folder}")
-    left_out.end()
-
-
-def prepare_librispeech(
-    root: Annotated[Path, typer.Argument(help="Folder that holds LibriSpeech/, or shall.")],
-    subsets: Annotated[
-        list[str], typer.Argument(metavar="SUBSET...", help="Such as train-clean-100 dev-clean.")
-    ],
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch what is missing, by torchaudio.")
-    ] = False,
-) -> None:
-    """Write a manifest per LibriSpeech subset: ROOT/SUBSET.tsv."""
-    from ..training.librispeech import write_manifests
-
-    left_out = failed.Collected()
-    written = write_manifests(root, subsets, download=download, on_failure=left_out)
-    for path, count, hours in written:
-        console.note(f"{path}: {count} utterances, {hours:.1f} h")
     left_out.end()

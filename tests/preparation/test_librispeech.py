@@ -10,8 +10,9 @@ import soundfile
 from streamasr.acoustic.model import load_bundle
 from streamasr.errors import ConfigError
 from streamasr.manifest import read_manifest
+from streamasr.preparation import prepare
+from streamasr.preparation.librispeech import check_subsets
 from streamasr.training import Progress, load_config, train
-from streamasr.training.librispeech import write_manifests
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -30,12 +31,11 @@ def tree(tmp_path: Path, speech) -> Path:
     return tmp_path
 
 
-def test_a_manifest_per_subset(tree: Path):
-    written = list(write_manifests(tree, ["train-clean-100", "dev-clean"]))
-    assert [(p.name, n) for p, n, _ in written] == [
-        ("train-clean-100.tsv", 3),
-        ("dev-clean.tsv", 3),
-    ]
+def test_a_manifest_of_a_subset(tree: Path):
+    folder = tree / "LibriSpeech" / "train-clean-100"
+    prepared = prepare("librispeech", folder, tree / "train-clean-100.tsv")
+    assert (prepared.utterances, prepared.parts, prepared.numbers) == (3, 0, 0)
+    assert prepared.hours == pytest.approx(6 / 3600)
     utterances = read_manifest(tree / "train-clean-100.tsv")
     assert [u.duration for u in utterances] == [1.0, 2.0, 3.0]
     assert {u.speaker for u in utterances} == {"librispeech-19"}
@@ -45,16 +45,17 @@ def test_a_manifest_per_subset(tree: Path):
 
 def test_an_unknown_subset_is_named(tree: Path):
     with pytest.raises(ConfigError, match="train-clean-5: no LibriSpeech subset; known are"):
-        list(write_manifests(tree, ["train-clean-5"]))
+        check_subsets(tree, ["train-clean-5"])
 
 
 def test_a_missing_subset_says_how_to_get_it(tree: Path):
     with pytest.raises(ConfigError, match="unpack the archive, or add --download"):
-        list(write_manifests(tree, ["test-clean"]))
+        check_subsets(tree, ["test-clean"])
 
 
 def test_the_recipe_trains_on_the_prepared_manifests(tree: Path, tmp_path: Path):
-    list(write_manifests(tree, ["train-clean-100", "dev-clean"]))
+    for folder in check_subsets(tree, ["train-clean-100", "dev-clean"]):
+        prepare("librispeech", folder, tree / f"{folder.name}.tsv")
     config = load_config(RECIPES / "librispeech-100.toml")
     config = config.with_values("data", root=str(tree), workers=0)
     config = config.with_values("network", hidden_size=16, num_layers=2)
@@ -75,8 +76,22 @@ def test_every_recipe_is_valid(path: Path):
 def test_a_recording_that_cannot_be_opened_is_left_out(tree: Path):
     (tree / "LibriSpeech/dev-clean/84/198/84-198-0001.flac").write_text("no audio")
     failed = []
-    ((path, count, _),) = write_manifests(tree, ["dev-clean"], on_failure=failed.append)
-    assert (count, len(read_manifest(path))) == (2, 2)
+    prepared = prepare("librispeech", tree / "LibriSpeech", tree / "all.tsv", failed.append)
+    assert prepared.utterances == len(read_manifest(tree / "all.tsv")) == 5
     (failure,) = failed
     assert failure.path.name == "84-198-0001.flac"
     assert failure.problem.startswith(f"{failure.path}: ")
+
+
+def test_a_line_without_a_transcript_is_left_out(tree: Path):
+    chapter = tree / "LibriSpeech/dev-clean/84/198/84-198.trans.txt"
+    chapter.write_text(chapter.read_text() + "84-198-0003\n")
+    failed = []
+    prepared = prepare("librispeech", chapter.parent, tree / "dev.tsv", failed.append)
+    assert prepared.utterances == 3
+    assert [f.problem for f in failed] == [f"{chapter}:4: not a name and a transcript"]
+
+
+def test_a_folder_of_another_layout_is_one_line(tmp_path: Path):
+    with pytest.raises(ConfigError, match="not the layout of LibriSpeech"):
+        prepare("librispeech", tmp_path, tmp_path / "x.tsv")
