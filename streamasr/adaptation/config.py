@@ -34,10 +34,11 @@ def gentle_variation() -> AugmentConfig:
 class AdaptationConfig(Settings):
     """How a model is adapted.
 
-    ``held_out`` is the share of the recordings that decides when to stop and whether to keep the
-    result; ``patience`` epochs without a lower loss there end the training, and so do ``epochs``
-    and ``minutes`` of it. ``distillation`` is the weight of the distance to the first model's
-    answers.
+    ``folds`` parts of the recordings are held out in turn, or as few of them as have
+    ``held_out_seconds`` together: they decide how long to train and whether to keep the result.
+    ``patience`` epochs without a lower loss there end the trainings, and so do ``epochs``; all
+    together take at most ``minutes``. ``distillation`` is the weight of the distance to the first
+    model's answers.
 
     Recordings without transcript need words of ``least_confidence`` in the mean; a transcript that
     is less likely than the best hypothesis by more than ``most_misfit`` nats a phone is taken for
@@ -53,9 +54,9 @@ class AdaptationConfig(Settings):
     batch_seconds: float = Field(40.0, gt=0)
     least_confidence: float = Field(0.8, ge=0, le=1)
     most_misfit: float = Field(2.0, gt=0)
-    held_out: float = Field(0.2, gt=0, lt=1)
-    epochs: int = Field(4, gt=0)
-    least_epochs: int = Field(3, gt=0, description="that are not judged by a few sentences")
+    folds: int = Field(4, gt=1)
+    held_out_seconds: float = Field(90.0, gt=0)
+    epochs: int = Field(8, gt=0)
     patience: int = Field(2, gt=0)
     minutes: float = Field(8.0, gt=0)
     seed: int = 1

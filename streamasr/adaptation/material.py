@@ -22,23 +22,28 @@ from .objective import Objective, lexicon_trigrams
 from .parameters import Adapter
 from .spelling import Speller, misfit
 
-__all__ = ["Learner", "Split", "split"]
+__all__ = ["Learner", "Split", "folds"]
 
 FEWEST = 5
 
 
 @dataclass(frozen=True)
 class Split:
-    """Recordings to train on, and those that decide when to stop."""
+    """Recordings to train on, and those that the result is tested on."""
 
     train: list[Recording]
     held_out: list[Recording]
 
 
-def split(recordings: Sequence[Recording], share: float, seed: int) -> Split:
-    """Hold a ``share`` of the recordings out: of those that a person transcribed, if there are any.
+def folds(
+    recordings: Sequence[Recording], count: int, enough_seconds: float, seed: int
+) -> list[Split]:
+    """Split ``recordings`` into ``count`` parts; return those splits that hold one of them out.
 
-    Raises ConfigError for too few.
+    They are as few as hold ``enough_seconds`` out together. Only what a person transcribed is held
+    out, where that is enough to be split.
+
+    Raises ConfigError for too few recordings.
     """
     if len(recordings) < FEWEST:
         raise ConfigError(
@@ -48,12 +53,18 @@ def split(recordings: Sequence[Recording], share: float, seed: int) -> Split:
     labelled = [k for k, recording in enumerate(recordings) if recording.labelled]
     # A handful would decide nothing.
     candidates = labelled if len(labelled) >= FEWEST else [*range(len(recordings))]
-    order = np.random.default_rng(seed).permutation(candidates).tolist()
-    chosen = {*order[: max(1, round(share * len(candidates)))]}
-    return Split(
-        [recording for k, recording in enumerate(recordings) if k not in chosen],
-        [recording for k, recording in enumerate(recordings) if k in chosen],
-    )
+    order = np.random.default_rng(seed).permutation(candidates)
+    found: list[Split] = []
+    held_out_seconds = 0.0
+    for part in np.array_split(order, min(count, len(order))):
+        if held_out_seconds >= enough_seconds:
+            break
+        chosen = {*part.tolist()}
+        held_out = [recording for k, recording in enumerate(recordings) if k in chosen]
+        train = [recording for k, recording in enumerate(recordings) if k not in chosen]
+        found.append(Split(train, held_out))
+        held_out_seconds += sum(recording.seconds for recording in held_out)
+    return found
 
 
 class Learner:
@@ -65,16 +76,21 @@ class Learner:
     def __init__(self, bundle: Bundle, config: AdaptationConfig, device: torch.device) -> None:
         self.bundle = bundle
         self.frontend = Frontend(bundle.config.frontend)
-        torch.manual_seed(config.seed)
-        n_mels = bundle.config.frontend.n_mels
-        self.adapter = Adapter(bundle.model, n_mels, config.method, config.rank).to(device)
         self._config = config
+        self._device = device
         self._speller: Speller | None = None
         trigrams = None
         if bundle.phones is not None and has_beam(bundle.folder):
             self._speller = Speller.of_folder(bundle.folder, bundle.phones)
             trigrams = lexicon_trigrams(self._speller.graph).to(device)
         self.objective = Objective(trigrams, config.distillation)
+
+    def adapter(self) -> Adapter:
+        """Return a new adapter, which changes nothing yet; each call returns the same."""
+        torch.manual_seed(self._config.seed)
+        method, rank = self._config.method, self._config.rank
+        n_mels = self.bundle.config.frontend.n_mels
+        return Adapter(self.bundle.model, n_mels, method, rank).to(self._device)
 
     def examples(
         self, recordings: Sequence[Recording], most_misfit: float
@@ -123,9 +139,10 @@ class Learner:
     def _log_probs(self, spoken: Sequence[Example]) -> list[NDArray[np.float32]]:
         """Return the first model's log-posteriors ``(T, P)`` of each: of its best head."""
         found: dict[int, NDArray[np.float32]] = {}
-        original = self.adapter.original()
+        adapter = self.adapter()
+        original = adapter.original()
         for batch in self.batches(spoken).plain():
-            heads = outputs(self.adapter, original, batch).heads
+            heads = outputs(adapter, original, batch).heads
             best = (heads[-1] if self._speller is not None else heads[0]).cpu()
             for row, place in enumerate(batch.places):
                 found[place] = best[: batch.lengths[row], row].numpy()

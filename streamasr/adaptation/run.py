@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,21 +22,16 @@ from ..failures import Failure
 from ..fingerprint import fingerprint
 from ..manifest import Utterance
 from ..options import RecognizerOptions
-from ..wer import ErrorCounts, count_errors
+from ..wer import ErrorCounts
 from .collection import OwnTranscripts, Recording, Rejected, collect
 from .config import AdaptationConfig
-from .loop import AdaptationLoop
-from .material import Learner, split
+from .material import Learner, folds
 from .parameters import Adapter
+from .validation import CrossValidation, Report
 
 __all__ = ["Adaptation", "Report", "adapt"]
 
-Report = Callable[[str, int, int], None]
-"""Called with a stage's name, what is done of it, and of how much."""
-
 _IDENTITY = "identity.txt"
-_TRIALS = 2
-"""Models that are tried on the held-out part: the best one, and one half way to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +40,10 @@ class Adaptation:
 
     Attributes:
         improved: whether the model in ``folder`` is an adapted one, and not a copy of the first.
-        before, after: errors in the held-out recordings, by the first model and by the adapted one;
-            None where nobody transcribed them.
-        losses: of the held-out recordings before the first epoch and after each.
-        seconds: of audio that were trained on, and held out.
+        before, after: errors in the recordings that were held out in turn, by the first model and
+            by those adapted to the other recordings; None where nobody transcribed them.
+        losses: of held-out recordings before the first epoch and after each.
+        seconds: of audio that is adapted to, and that was held out in turn.
         rejected: recordings that were left out, and why.
         failed: recordings that could not be read.
     """
@@ -74,9 +69,10 @@ def adapt(
 ) -> Adaptation:
     """Fine-tune a model on ``utterances`` and write it to the folder ``output``.
 
-    Rows without a transcript are transcribed by the model itself. The adapted model is kept if it
-    makes no more errors in held-out recordings and has a lower loss on them; otherwise
-    ``output`` is a copy of ``model``. Killed, the same call goes on where it stood, from the folder
+    Rows without a transcript are transcribed by the model itself. Models that are adapted to a part
+    of the recordings are tested on the others: if these make no more errors there than ``model``,
+    and have a lower loss, one is adapted to all recordings in the same way; otherwise ``output`` is
+    a copy of ``model``. Killed, the same call goes on where it stood, from the folder
     ``<output>.work``, which is removed in the end.
 
     Raises:
@@ -100,41 +96,34 @@ def adapt(
     )
     learner = Learner(bundle, config, place)
     examples, recordings, unfit = learner.examples(recordings, config.most_misfit)
-    parts = split(recordings, config.held_out, config.seed)
     rejected += unfit
-    found = {id(r): example for r, example in zip(recordings, examples, strict=True)}
-    train, held_out = ([found[id(r)] for r in part] for part in (parts.train, parts.held_out))
-
-    before = _errors(model, place, parts.held_out, "before", report)
-    batches = learner.batches(train), learner.batches(held_out)
-    loop = AdaptationLoop(learner.adapter, learner.objective, *batches, config)
-    _train(loop, work / "checkpoint.pt", config, report)
-
+    splits = folds(recordings, config.folds, config.held_out_seconds, config.seed)
+    by_recording = {id(r): example for r, example in zip(recordings, examples, strict=True)}
+    validation = CrossValidation(learner, splits, by_recording, config, work, report)
     made = work / "model"
-    shutil.rmtree(made, ignore_errors=True)
-    after = before
-    improved = False
-    if loop.best_epoch > 0:
-        adapter = loop.best()
-        for _ in range(_TRIALS):
+
+    def transcribe(
+        adapter: Adapter | None, recordings: Sequence[Recording], name: str
+    ) -> list[str]:
+        if adapter is not None:
             _write(made, model, bundle, adapter)
-            after = _errors(made, place, parts.held_out, "after", report)
-            improved = before is None or after is None or after.wer <= before.wer
-            if improved:
-                break
-            # Half the change is nearly as good, and half as far from what went well before.
-            adapter.weaken(0.5)
-            shutil.rmtree(made)
-    if not improved:
+        folder = model if adapter is None else made
+        return _transcribe(_recognizer(folder, place), recordings, name, report)
+
+    validation.run(transcribe)
+    if validation.improved:
+        _write(made, model, bundle, validation.refit())
+    else:
+        shutil.rmtree(made, ignore_errors=True)
         shutil.copytree(model, made)
-    seconds = (sum(r.seconds for r in parts.train), sum(r.seconds for r in parts.held_out))
+    held_out = [recording for split in splits for recording in split.held_out]
     result = Adaptation(
         output,
-        improved,
-        before,
-        after,
-        tuple(loop.losses),
-        seconds,
+        validation.improved,
+        validation.before,
+        validation.after,
+        tuple(validation.losses),
+        (sum(r.seconds for r in recordings), sum(r.seconds for r in held_out)),
         tuple(rejected),
         tuple(failed),
     )
@@ -143,47 +132,26 @@ def adapt(
     return result
 
 
-def _train(
-    loop: AdaptationLoop, checkpoint: Path, config: AdaptationConfig, report: Report
-) -> None:
-    """Train from the checkpoint on, if there is one, until more would not help."""
-    if checkpoint.exists():
-        loop.load(checkpoint)
-    total = config.epochs * loop.updates
-    done = loop.epoch * loop.updates
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        report("training", done, total)
-
-    while not loop.finished:
-        loop.advance(count)
-        loop.save(checkpoint)
-
-
 def _recognizer(model: Path, device: torch.device) -> Recognizer:
     options = RecognizerOptions(os.fspath(model), device=str(device), text_style="plain")
     return Recognizer.from_options(options)
 
 
-def _errors(
-    model: Path, device: torch.device, held_out: Sequence[Recording], name: str, report: Report
-) -> ErrorCounts | None:
-    """Return the errors of a model as users hear it; None where no person wrote the texts."""
-    if not all(recording.labelled for recording in held_out):
-        return None
-    recognizer = _recognizer(model, device)
+def _transcribe(
+    recognizer: Recognizer, recordings: Sequence[Recording], name: str, report: Report
+) -> list[str]:
+    """Return what users would read of each recording, without punctuation."""
     texts = []
-    for recording in held_out:
+    for recording in recordings:
         transcript = recognizer.transcribe(recording.samples, sample_rate=SAMPLE_RATE)
         texts.append(transcript.plain_text)
-        report(f"errors {name}", len(texts), len(held_out))
-    return count_errors([recording.text for recording in held_out], texts)
+        report(f"errors {name}", len(texts), len(recordings))
+    return texts
 
 
 def _write(folder: Path, model: Path, bundle: Bundle, adapter: Adapter) -> None:
     """Write the adapted model with all else that the first one's folder holds."""
+    shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(model, folder)
     adapted, frontend = adapter.export(bundle.config.frontend)
     settings = bundle.config.model_copy(update={"frontend": frontend})

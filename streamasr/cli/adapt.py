@@ -46,19 +46,19 @@ def adapt(
         ),
     ] = False,
     minutes: Annotated[
-        float, typer.Option("--minutes", min=0.01, help="Most that training may take.")
+        float, typer.Option("--minutes", min=0.01, help="Most that all training may take.")
     ] = 8.0,
     epochs: Annotated[
         int, typer.Option("--epochs", min=1, help="Most passes over the recordings.")
-    ] = 4,
+    ] = 8,
     seed: Annotated[int, typer.Option("--seed", help="Of all that is random.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Adapt a model to the recordings of a manifest; --model DIR then uses it.
 
-    A fifth of the recordings is held out and decides: a model that makes more errors there than the
-    one before is not kept. A killed run goes on where it stood. Recordings that cannot be read are
-    named, and the exit code is then 1.
+    Parts of the recordings are held out in turn and decide: where models adapted to the others make
+    more errors than the one before, that one stays. A killed run goes on where it stood. Recordings
+    that cannot be read are named, and the exit code is then 1.
     """
     from ..adaptation import AdaptationConfig
     from ..adaptation import adapt as run
@@ -96,8 +96,8 @@ def _list_rejected(found: Adaptation) -> None:
 
 def summary(found: Adaptation, seconds: float) -> str:
     """Return what became of an adaptation, in a line."""
-    trained, held_out = found.seconds
-    amounts = f"{trained:.0f} s trained on and {held_out:.0f} s held out, {seconds:.0f} s taken"
+    given, held_out = found.seconds
+    amounts = f"{given:.0f} s of speech, {held_out:.0f} s held out in turn, {seconds:.0f} s taken"
     errors = f"held-out WER {_percent(found.before)} before, {_percent(found.after)} after"
     if found.before is None:
         errors = (

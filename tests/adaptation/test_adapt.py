@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from streamasr.acoustic.model import load_bundle
 from streamasr.adaptation import Adaptation, AdaptationConfig, adapt
 from streamasr.adaptation.collection import OwnTranscripts, Recording, collect, spoken
-from streamasr.adaptation.loop import AdaptationLoop
-from streamasr.adaptation.material import Learner, split
+from streamasr.adaptation.material import Learner, folds
 from streamasr.errors import ConfigError, ModelError
 from streamasr.fingerprint import fingerprint
 from streamasr.manifest import Utterance, read_manifest
@@ -22,8 +21,7 @@ from streamasr.pretrained import PRETRAINED
 
 QUICK = AdaptationConfig(
     epochs=3,
-    patience=3,
-    least_epochs=1,
+    folds=3,
     batch_seconds=5,
     learning_rate=0.01,
     most_misfit=1e9,
@@ -38,18 +36,20 @@ def run(model: Path, manifest: Path, output: Path, config=QUICK, **more) -> Adap
 def test_the_loss_of_held_out_recordings_falls_and_the_folder_is_whole(
     tiny_folder, voice, tmp_path
 ):
-    stages = set()
+    stages = {}
     found = run(
-        tiny_folder, voice, tmp_path / "mine", report=lambda *progress: stages.add(progress[0])
+        tiny_folder, voice, tmp_path / "mine", report=lambda stage, *of: stages.update({stage: of})
     )
-    assert stages == {"reading", "errors before", "training", "errors after"}
+    assert [*stages] == ["reading", "training", "errors before", "errors after", "training on all"]
+    assert all(done == of for done, of in stages.values())
     assert found.improved
+    assert len(found.losses) == 4
     assert min(found.losses) < 0.97 * found.losses[0]
     assert found.before is not None
     assert found.after is not None
     assert found.after.wer <= found.before.wer
-    assert found.before.words == 2
-    assert sum(found.seconds) == pytest.approx(10.0, abs=0.1)
+    assert found.before.words == 10
+    assert found.seconds == pytest.approx((10.0, 10.0), abs=0.1)
     assert fingerprint(tmp_path / "mine") != fingerprint(tiny_folder)
     assert load_bundle(tmp_path / "mine").config.model == load_bundle(tiny_folder).config.model
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine"]
@@ -58,19 +58,10 @@ def test_the_loss_of_held_out_recordings_falls_and_the_folder_is_whole(
 def test_half_the_change_is_tried_where_all_of_it_is_worse(
     tiny_folder, voice, tmp_path, monkeypatch
 ):
-    errors = iter(["a b c d", "x x x x", "a b c d"])
-
-    class Recogniser:
-        def transcribe(self, *_, **__):
-            return type("Transcript", (), {"plain_text": self.text})
-
-        def __init__(self, *_):
-            self.text = next(errors)
-
-    monkeypatch.setattr("streamasr.adaptation.run._recognizer", Recogniser)
+    heard(monkeypatch, "a b c d", "x x x x", "a b c d", "x x x x", "a b c d", "a b c d", "a b c d")
     rows = [replace(u, transcript="a b c d") for u in read_manifest(voice)]
     assert adapt(tiny_folder, rows, tmp_path / "half", QUICK).improved
-    errors = iter(["a b c d", "a b c d"])
+    heard(monkeypatch, "a b c d", "a b c d", "a b c d", "a b c d")
     assert adapt(tiny_folder, rows, tmp_path / "whole", QUICK).improved
     states = [
         load_bundle(p).model.head.bias for p in (tiny_folder, tmp_path / "half", tmp_path / "whole")
@@ -78,36 +69,34 @@ def test_half_the_change_is_tried_where_all_of_it_is_worse(
     assert 0.4 < float((states[1] - states[0]).norm() / (states[2] - states[0]).norm()) < 0.6
 
 
-@pytest.mark.parametrize(
-    ("losses", "best", "finished"),
-    [
-        ([3.0], 0, False),
-        ([3.0, 2.0], 1, False),
-        ([3.0, 2.0, 2.5], 2, False),
-        ([3.0, 2.0, 2.5, 2.6], 3, False),
-        ([3.0, 2.0, 2.5, 2.6, 2.4], 4, False),
-        ([3.0, 2.0, 2.5, 2.6, 2.7, 2.8], 3, True),
-        ([3.0, 3.1, 3.2, 3.3, 3.4, 3.5], 0, True),
-        ([3.0, 2.0, 2.5, 2.4, 2.3, 2.2, 2.1], 6, True),
-    ],
-)
-def test_which_epoch_is_best_and_which_is_the_last(losses, best, finished):
-    config = AdaptationConfig(least_epochs=3, patience=2, epochs=6)
-    loop = AdaptationLoop(torch.nn.Linear(1, 1), None, None, None, config)  # type: ignore[arg-type]
-    loop.losses, loop.epoch = losses, len(losses) - 1
-    assert (loop.best_epoch, loop.finished) == (best, finished)
+def heard(monkeypatch, *texts: str) -> None:
+    """Have each recognizer that is loaded hear the next of ``texts`` in all recordings."""
+    left = iter(texts)
+
+    class Recogniser:
+        def transcribe(self, *_, **__):
+            return type("Transcript", (), {"plain_text": self.text})
+
+        def __init__(self, *_):
+            self.text = next(left)
+
+    monkeypatch.setattr("streamasr.adaptation.run._recognizer", Recogniser)
 
 
 class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("updates", [1, 3, 5])
-def test_a_killed_run_goes_on_and_ends_with_the_same_model(tiny_folder, voice, tmp_path, updates):
+@pytest.mark.parametrize(
+    ("name", "updates"), [("training", 1), ("training", 9), ("training on all", 3)]
+)
+def test_a_killed_run_goes_on_and_ends_with_the_same_model(
+    tiny_folder, voice, tmp_path, name, updates
+):
     whole = run(tiny_folder, voice, tmp_path / "whole")
 
     def kill(stage: str, done: int, of: int) -> None:
-        if stage == "training" and done == updates:
+        if stage == name and done == updates:
             raise Killed
 
     with pytest.raises(Killed):
@@ -124,27 +113,19 @@ def test_what_does_not_help_is_not_kept(tiny_folder, voice, tmp_path):
     wild = QUICK.model_copy(update={"learning_rate": 1e3})
     found = run(tiny_folder, voice, tmp_path / "mine", wild)
     assert not found.improved
-    assert min(found.losses[1:]) >= found.losses[0]
+    assert min(found.losses) == found.losses[0]
     assert fingerprint(tmp_path / "mine") == fingerprint(tiny_folder)
 
 
 def test_more_errors_are_not_kept_even_if_the_loss_fell(tiny_folder, voice, tmp_path, monkeypatch):
-    errors = iter(["a b c d", "x x x x", "a b x d"])
-
-    class Recogniser:
-        def transcribe(self, *_, **__):
-            return type("Transcript", (), {"plain_text": self.text})
-
-        def __init__(self, *_):
-            self.text = next(errors)
-
-    monkeypatch.setattr("streamasr.adaptation.run._recognizer", Recogniser)
+    whole, half = ["a b c d", "x x x x", "a b c d"], ["a b c d", "a b c d", "a b x d"]
+    heard(monkeypatch, "a b c d", *whole, *half)
     rows = [replace(u, transcript="a b c d") for u in read_manifest(voice)]
     found = adapt(tiny_folder, rows, tmp_path / "mine", QUICK)
     assert found.before is not None
     assert found.after is not None
-    assert (found.before.wer, found.after.wer) == (0.0, 0.25)
-    assert min(found.losses[1:]) < found.losses[0]
+    assert (found.before.wer, found.after.wer) == (0.0, 3 / 40)
+    assert min(found.losses) < found.losses[0]
     assert not found.improved
     assert fingerprint(tmp_path / "mine") == fingerprint(tiny_folder)
 
@@ -153,7 +134,7 @@ def test_recordings_without_transcript_are_transcribed_once(tiny_folder, voice, 
     rows = [replace(u, transcript="") for u in read_manifest(voice)]
 
     def kill(stage: str, done: int, of: int) -> None:
-        if stage == "training":
+        if stage.startswith("training"):
             raise Killed
 
     with pytest.raises(Killed):
@@ -254,16 +235,72 @@ def test_recordings_that_cannot_be_read_or_are_too_long_are_left_out(tiny_folder
     assert "cut it into sentences" in found.rejected[0].reason
 
 
-def test_a_fifth_of_what_people_transcribed_is_held_out(voice):
-    rows = [
-        Recording(Path(str(k)), (), "a", labelled=k < 10)  # type: ignore[arg-type]
-        for k in range(40)
+def recordings(labelled: int, others: int) -> list[Recording]:
+    second = np.zeros(16_000, np.float32)
+    return [
+        Recording(Path(str(k)), second, "a", labelled=k < labelled)
+        for k in range(labelled + others)
     ]
-    parts = split(rows, 0.2, 1)
-    assert len(parts.held_out) == 2
-    assert all(recording.labelled for recording in parts.held_out)
-    assert len(parts.train) == 38
-    assert split(rows, 0.2, 1) == parts
+
+
+def test_each_recording_is_held_out_once():
+    rows = recordings(11, 0)
+    parts = folds(rows, 4, 1e9, 1)
+    assert sorted(len(part.held_out) for part in parts) == [2, 3, 3, 3]
+    held_out = [recording for part in parts for recording in part.held_out]
+    assert sorted(r.path for r in held_out) == sorted(r.path for r in rows)
+    for part in parts:
+        assert {id(r) for r in part.train} == {id(r) for r in rows} - {id(r) for r in part.held_out}
+    assert folds(rows, 4, 1e9, 1) == parts
+    assert [len(part.held_out) for part in folds(rows[:5], 8, 1e9, 1)] == [1] * 5
+
+
+def test_no_more_is_held_out_than_is_enough():
+    assert [len(part.held_out) for part in folds(recordings(40, 0), 4, 15, 1)] == [10, 10]
+    assert [len(part.held_out) for part in folds(recordings(40, 0), 4, 10, 1)] == [10]
+
+
+def test_what_people_transcribed_is_held_out_if_there_is_enough():
+    parts = folds(recordings(10, 30), 5, 1e9, 1)
+    assert [len(part.held_out) for part in parts] == [2] * 5
+    assert all(recording.labelled for part in parts for recording in part.held_out)
+    parts = folds(recordings(4, 36), 5, 1e9, 1)
+    assert [len(part.held_out) for part in parts] == [8] * 5
+
+
+def test_trainings_end_in_time(tiny_folder, voice, tmp_path, monkeypatch):
+    clock = itertools.count(step=60.0)
+    monkeypatch.setattr("streamasr.adaptation.loop.time.perf_counter", lambda: next(clock))
+    config = QUICK.model_copy(update={"epochs": 9, "minutes": 19})
+    found = run(tiny_folder, voice, tmp_path / "mine", config)
+    # An epoch takes a minute for each of three parts, and half as long again for everything.
+    assert len(found.losses) == 1 + 4
+
+
+@pytest.mark.parametrize(
+    ("losses", "epochs"),
+    [
+        ([3.0, 2.0, 1.0, 0.5, 0.4], 4),
+        ([3.0, 2.0, 2.1, 2.2, 1.0], 3),
+        ([3.0, 3.1, 3.2, 1.0, 1.0], 2),
+        ([3.0, 2.0, 2.1, 1.9, 1.8], 4),
+    ],
+)
+def test_training_ends_where_more_does_not_help(
+    tiny_folder, voice, tmp_path, monkeypatch, losses, epochs
+):
+    """Three folds, whose losses differ by their number but not in their course."""
+    left = itertools.chain.from_iterable(
+        [losses[0] + k, losses[1] + k] if e == 1 else [losses[e] + k]
+        for e in range(1, 5)
+        for k in range(3)
+    )
+    monkeypatch.setattr("streamasr.adaptation.loop.held_out_loss", lambda *_: next(left))
+    config = QUICK.model_copy(update={"epochs": 4})
+    found = run(tiny_folder, voice, tmp_path / "mine", config)
+    shift = found.losses[0] - losses[0]
+    assert 0 < shift < 2
+    assert found.losses == pytest.approx([loss + shift for loss in losses[: epochs + 1]])
 
 
 def test_numbers_are_learned_as_they_are_said():
