@@ -7,7 +7,8 @@ whoever computes it and whenever: a resumed run sees what an uninterrupted one w
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from itertools import cycle, islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,10 +20,13 @@ from ..errors import ConfigError
 from .augment import Timing, colour_spectrum, mask_spectrogram
 from .config import TrainingConfig
 from .corpus import Corpus
+from .distributed import World
 from .labels import IGNORED, Labels
 from .plan import pass_plan
 
 __all__ = ["Batch", "Targets", "batches_of_epoch"]
+
+T = TypeVar("T")
 
 
 class Targets(NamedTuple):
@@ -126,10 +130,12 @@ def batches_of_epoch(
     epoch: int,
     start: int = 0,
     labels: Labels | None = None,
+    world: World | None = None,
 ) -> Iterator[Batch]:
     """Yield the batches of ``epoch`` from the ``start``-th on, made ahead in worker processes.
 
-    Raises ConfigError if there is none.
+    Of these, a process of several gets each ``world.size``-th. All get equally many, for which the
+    first ones of the epoch may be read again. Raises ConfigError if there is none.
     """
     passes = config.data.passes
     plan = [
@@ -140,7 +146,8 @@ def batches_of_epoch(
     if not plan:
         raise ConfigError("no training utterance is within min_seconds and max_seconds")
     varied = epoch >= config.augment.from_epoch
-    dataset = _Batches(corpus, config, frontend, labels, plan[start:], varied)
+    share = _share(plan, start, world or World())
+    dataset = _Batches(corpus, config, frontend, labels, share, varied)
     workers = config.data.workers
     yield from DataLoader(
         dataset,
@@ -150,6 +157,12 @@ def batches_of_epoch(
         prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread,
     )
+
+
+def _share(plan: Sequence[T], start: int, world: World) -> list[T]:
+    left = plan[start:]
+    again = islice(cycle(plan), -len(left) % world.size)
+    return [*left, *again][world.rank :: world.size]
 
 
 def _one_thread(_worker: int) -> None:

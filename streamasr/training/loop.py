@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from ..acoustic.frontend import Frontend, FrontendConfig
 from ..acoustic.model import Bundle, load_bundle, save_bundle
@@ -23,6 +22,7 @@ from .config import OptimizerConfig, TrainingConfig
 from .corpus import Corpus, load_corpus
 from .crf import phone_trigrams
 from .cuts import cut_corpus
+from .distributed import World, joined
 from .graphs import ShapedNetwork
 from .labels import Head, Labels, Pronunciations, align_corpus
 from .log import RunLog, plot_curves
@@ -30,7 +30,8 @@ from .losses import Losses
 from .memory import give_freed_memory_back, keep_freed_memory
 from .network import TrainingNetwork
 from .plan import rows_of_shapes
-from .state import TrainingState, autocast, backward
+from .state import TrainingState, autocast
+from .update import make_update
 from .validation import DevSet
 
 __all__ = ["Progress", "learning_rate", "train"]
@@ -61,15 +62,22 @@ def train(
 
     ``output`` receives ``checkpoint.pt``, ``log.csv``, ``curves.png`` and the model folders
     ``model`` (averaged weights) and ``best`` (the same, where the dev WER was lowest).
+
+    In processes that ``torchrun`` started this is one training of them all (see ``distributed``):
+    each reads a share of the batches, the first one alone writes and reports. A checkpoint may be
+    continued by another number of processes; each update is then made of as many batches.
     """
     keep_freed_memory()
-    run = _Run(config, on_failure)
-    try:
-        while run.state.update < config.optimizer.updates:
-            report(run.advance())
-    finally:
-        run.log.close()
-    return run.finish()
+    with joined() as world:
+        run = _Run(config, on_failure, world)
+        try:
+            while run.state.update < config.optimizer.updates:
+                progress = run.advance()
+                if world.leads:
+                    report(progress)
+        finally:
+            run.close()
+        return run.finish()
 
 
 def learning_rate(config: OptimizerConfig, update: int) -> float:
@@ -82,17 +90,24 @@ def learning_rate(config: OptimizerConfig, update: int) -> float:
 class _Run:
     """What a run works with: data, dev set, state, log, and the folder of its results."""
 
-    def __init__(self, config: TrainingConfig, on_failure: Callable[[Failure], None]) -> None:
+    def __init__(
+        self, config: TrainingConfig, on_failure: Callable[[Failure], None], world: World
+    ) -> None:
         self.config = config
+        self.world = world
         self.output = Path(config.output)
         self.output.mkdir(parents=True, exist_ok=True)
         self.tokens = Tokens.characters()
         self.phones = Tokens.phones() if config.phones.lexicon else None
         start = _starting_model(config, self.tokens)
-        self.corpus = load_corpus(config, self.tokens, on_failure)
+        with world.first_alone():
+            told = on_failure if world.leads else _keep_quiet
+            self.corpus = load_corpus(config, self.tokens, told)
         self.features = _features(config, start, self.corpus)
         self.frontend = Frontend(self.features)
-        self.dev = DevSet(config, self.frontend, self.tokens, on_failure)
+        self.dev: DevSet | None = None
+        if world.leads:
+            self.dev = DevSet(config, self.frontend, self.tokens, on_failure)
         torch.manual_seed(config.seed)
         network = TrainingNetwork(
             config.network,
@@ -108,7 +123,10 @@ class _Run:
         self.checkpoint = self.output / "checkpoint.pt"
         if self.checkpoint.exists():
             self.state.load(self.checkpoint)
-        self.log = RunLog(self.output / "log.csv", self.state.update)
+        world.copy_from_first(self.state.network, self.state.average)
+        self.log: RunLog | None = None
+        if world.leads:
+            self.log = RunLog(self.output / "log.csv", self.state.update)
         self._shaped: ShapedNetwork | None = None
         self._batches = self._endless()
 
@@ -118,29 +136,29 @@ class _Run:
         began = time.perf_counter()
         batch = next(self._batches)
         lr = learning_rate(config.optimizer, state.update)
-        losses, norm = _update(state, batch, config, lr, self.losses, self._shaped)
-        loss = sum(losses.values())
+        update = make_update(state, batch, config, lr, self.losses, self._shaped, self.world)
+        loss = sum(update.losses.values())
         state.update += 1
         elapsed = time.perf_counter() - began
         state.seconds += elapsed
-        state.hours += batch.seconds / 3600
+        state.hours += update.seconds / 3600
         last = state.update == config.optimizer.updates
         # Characters are what is scored, and those below a second stack stay as they are.
-        scored = self.dev and not config.network.second
-        due = scored and (last or state.update % config.evaluate_every == 0)
-        scores = self._validate() if due else {}
-        self.log.write(
-            update=state.update,
-            epoch=state.epoch,
-            hours=round(state.hours, 4),
-            seconds=round(state.seconds, 2),
-            lr=lr,
-            loss=loss,
-            grad_norm=norm,
-            **{f"loss_{name}": value for name, value in losses.items()},
-            **scores,
-        )
-        if last or state.update % config.save_every == 0:
+        due = last or state.update % config.evaluate_every == 0
+        scores = self._validate(self.dev) if self.dev and due and not config.network.second else {}
+        if self.log:
+            self.log.write(
+                update=state.update,
+                epoch=state.epoch,
+                hours=round(state.hours, 4),
+                seconds=round(state.seconds, 2),
+                lr=lr,
+                loss=loss,
+                grad_norm=update.norm,
+                **{f"loss_{name}": value for name, value in update.losses.items()},
+                **scores,
+            )
+        if self.world.leads and (last or state.update % config.save_every == 0):
             state.save(self.checkpoint)
         return Progress(
             state.update,
@@ -148,17 +166,25 @@ class _Run:
             state.epoch,
             loss,
             lr,
-            batch.seconds / elapsed,
+            update.seconds / elapsed,
             scores.get("dev_wer"),
         )
 
+    def close(self) -> None:
+        """Close the log."""
+        if self.log:
+            self.log.close()
+
     def finish(self) -> Path:
         """Write the last model and the curves; return the model's folder."""
-        plot_curves(self.output / "log.csv", self.output / "curves.png")
-        return self._export("model")
+        with self.world.first_alone():
+            if self.world.leads:
+                plot_curves(self.output / "log.csv", self.output / "curves.png")
+                self._export("model")
+        return self.output / "model"
 
-    def _validate(self) -> dict[str, float]:
-        counts = self.dev.score(self.state.average.export())
+    def _validate(self, dev: DevSet) -> dict[str, float]:
+        counts = dev.score(self.state.average.export())
         record = self.output / "best.json"
         if not record.exists() or counts.wer <= json.loads(record.read_text())["wer"]:
             self._export("best")
@@ -176,25 +202,29 @@ class _Run:
         """Return the phones of the training set for ``epoch``, aligned anew if it is due."""
         if self.phones is None:
             return None
-        config = self.config.phones
-        due = max((e for e in config.align if e <= epoch), default=0)
+        due = max((e for e in self.config.phones.align if e <= epoch), default=0)
         path = self.output / f"labels-{due}.npz"
-        if not path.exists():
-            earlier = sorted(self.output.glob("labels-*.npz"), key=lambda p: p.stat().st_mtime)
-            with autocast(self.config, self.state.device):
-                labels = align_corpus(
-                    self.state.average,
-                    self.frontend,
-                    self.corpus.cache,
-                    self.corpus.texts,
-                    self.tokens,
-                    Pronunciations(config.lexicon, self.phones),
-                    by="frames" if earlier else self._first_head,
-                    before=Labels.load(earlier[-1]) if earlier else None,
-                    delay_seconds=config.delay_seconds,
-                )
-            labels.save(path)
+        with self.world.first_alone():
+            if not path.exists():
+                self._align(path, self.phones)
         return Labels.load(path)
+
+    def _align(self, path: Path, phones: Tokens) -> None:
+        config = self.config.phones
+        earlier = sorted(self.output.glob("labels-*.npz"), key=lambda p: p.stat().st_mtime)
+        with autocast(self.config, self.state.device):
+            labels = align_corpus(
+                self.state.average,
+                self.frontend,
+                self.corpus.cache,
+                self.corpus.texts,
+                self.tokens,
+                Pronunciations(config.lexicon, phones),
+                by="frames" if earlier else self._first_head,
+                before=Labels.load(earlier[-1]) if earlier else None,
+                delay_seconds=config.delay_seconds,
+            )
+        labels.save(path)
 
     def _pieces(self, labels: Labels | None, epoch: int) -> tuple[Corpus, Labels | None]:
         """Return what ``epoch`` reads: the corpus, or pieces of it."""
@@ -240,43 +270,15 @@ class _Run:
             corpus, labels = self._pieces(labels, state.epoch)
             give_freed_memory_back()
             for batch in batches_of_epoch(
-                corpus, self.config, self.frontend, state.epoch, state.position, labels
+                corpus, self.config, self.frontend, state.epoch, state.position, labels, self.world
             ):
-                state.position += 1
+                state.position += self.world.size
                 yield batch
             state.epoch, state.position = state.epoch + 1, 0
 
 
-def _update(
-    state: TrainingState,
-    batch: Batch,
-    config: TrainingConfig,
-    lr: float,
-    losses: Losses,
-    shaped: ShapedNetwork | None,
-) -> tuple[dict[str, float], float]:
-    """Make one update; return its losses by name and the gradient's norm before clipping."""
-    # Dropout is a function of the update's number, so a resumed run repeats it.
-    torch.manual_seed(config.seed * 1_000_003 + state.update)
-    for optimizer in state.optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-    denominators = None
-    if shaped:
-        log_probs, denominators = shaped(batch)
-    else:
-        with autocast(config, state.device):
-            frames = batch.frames.to(state.device, non_blocking=True)
-            log_probs = state.network(frames, batch.lengths)
-    parts = losses(log_probs, batch, state.update, denominators)
-    state.network.zero_grad()
-    backward(torch.stack([*parts.values()]).sum(), state.network)
-    norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.optimizer.clip_norm)
-    if torch.isfinite(norm):
-        for optimizer in state.optimizers:
-            optimizer.step()
-        state.follow(config.optimizer.average)
-    return {name: part.item() for name, part in parts.items()}, norm.item()
+def _keep_quiet(_: Failure) -> None:
+    """Report nothing: the process of rank 0 does."""
 
 
 def _features(config: TrainingConfig, start: Bundle | None, corpus: Corpus) -> FrontendConfig:

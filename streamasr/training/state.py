@@ -51,9 +51,9 @@ def backward(loss: Tensor, network: nn.Module) -> None:
 class TrainingState:
     """Network, averaged network, optimizers, and how far the run has come.
 
-    ``position`` counts the batches of the current epoch that are done; ``hours`` are of audio,
-    ``seconds`` of the clock. No generator's state is kept: whatever is random in an update is drawn
-    from the seed and the update's, or the utterance's, number.
+    ``position`` counts the batches of the current epoch that are done, by all processes; ``hours``
+    are of audio, ``seconds`` of the clock. No generator's state is kept: whatever is random in an
+    update is drawn from the seed and the update's, or the utterance's, number.
     """
 
     def __init__(self, config: TrainingConfig, network: TrainingNetwork) -> None:
