@@ -86,9 +86,11 @@ def _prepare(
 
 
 def _summarise(manifest: Path, prepared: Prepared) -> None:
+    from ..preparation import parts_folder
+
     console.note(f"{manifest}: {prepared.utterances} utterances, {prepared.hours:.1f} h")
     if prepared.parts:
-        console.note(f"{prepared.parts} are parts of recordings, in {manifest.with_suffix('')}")
+        console.note(f"{prepared.parts} are parts of recordings, in {parts_folder(manifest)}")
     if prepared.numbers:
         console.note(f"{prepared.numbers} transcripts had digits, now in words")
     if not prepared.unsayable:

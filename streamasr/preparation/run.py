@@ -26,7 +26,7 @@ from .nemo import read_nemo
 from .parts import PartNames, cut, write_flac
 from .spelling import Unsayable, as_said
 
-__all__ = ["KINDS", "Kind", "Prepared", "prepare"]
+__all__ = ["KINDS", "Kind", "Prepared", "parts_folder", "prepare"]
 
 Kind = Literal["common-voice", "kaldi", "librispeech", "lhotse", "nemo"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -92,7 +92,9 @@ def prepare(
     if source.is_file() and kind in ("kaldi", "librispeech"):
         raise ConfigError(f"{source}: is a file: give the folder that holds it")
     manifest = manifest.absolute()
-    prepared, folder = Prepared(), manifest.with_suffix("")
+    if manifest in (source.absolute(), source.absolute() / "validated.tsv"):
+        raise ConfigError(f"{manifest}: is the data set's own: give the manifest another name")
+    prepared, folder = Prepared(), parts_folder(manifest)
     entries = _said(_READERS[kind](source, on_failure), prepared, on_failure)
     recordings = _by_recording(entries, PartNames(folder))
     utterances: dict[int, Utterance] = {}
@@ -114,6 +116,15 @@ def prepare(
     prepared.hours = sum(row.duration for row in rows) / 3600
     prepared.parts = sum(row.path.parent == folder for row in rows)
     return prepared
+
+
+def parts_folder(manifest: Path) -> Path:
+    """Return the folder beside ``manifest`` that parts of recordings are written into."""
+    return (
+        manifest.with_suffix("")
+        if manifest.suffix
+        else manifest.with_name(f"{manifest.name}-parts")
+    )
 
 
 class _Planned(NamedTuple):

@@ -293,6 +293,19 @@ def test_what_a_manifest_cannot_hold_is_left_out(tmp_path: Path, record):
     assert found.problems == [f"{tmp_path}/a?b.wav: a manifest cannot hold a tab in a name"]
 
 
+def test_a_manifest_without_an_ending_has_a_folder_of_another_name(kaldi: Path, tmp_path: Path):
+    prepare("kaldi", kaldi, tmp_path / "train")
+    assert {u.path.parent for u in read_manifest(tmp_path / "train")} == {tmp_path / "train-parts"}
+
+
+def test_a_data_set_is_not_overwritten(tmp_path: Path):
+    table = lines(tmp_path / "validated.tsv", ["path\tsentence", "a.mp3\tYes"])
+    for source in (tmp_path, table):
+        with pytest.raises(ConfigError, match="give the manifest another name"):
+            prepare("common-voice", source, table)
+    assert table.read_text().startswith("path\tsentence")
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
