@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,10 +18,19 @@ __all__ = ["prepare", "prepare_librispeech"]
 _EXAMPLES = 5
 
 
+class DataSet(StrEnum):
+    """Whose layout a data set has."""
+
+    common_voice = "common-voice"
+    kaldi = "kaldi"
+    librispeech = "librispeech"
+    lhotse = "lhotse"
+    nemo = "nemo"
+
+
 def prepare(
     kind: Annotated[
-        # As streamasr.preparation.Kind, which is not imported before it is needed.
-        Literal["common-voice", "kaldi", "librispeech", "lhotse", "nemo"],
+        DataSet,
         typer.Argument(metavar="KIND", help="common-voice, kaldi, librispeech, lhotse or nemo."),
     ],
     source: Annotated[
@@ -59,12 +69,12 @@ def prepare_librispeech(
 
     left_out = failed.Collected()
     for folder in check_subsets(root, subsets, download=download):
-        _prepare("librispeech", folder, root / f"{folder.name}.tsv", left_out)
+        _prepare(DataSet.librispeech, folder, root / f"{folder.name}.tsv", left_out)
     left_out.end()
 
 
 def _prepare(
-    kind: Literal["common-voice", "kaldi", "librispeech", "lhotse", "nemo"],
+    kind: DataSet,
     source: Path,
     manifest: Path,
     left_out: failed.Collected,
@@ -76,7 +86,7 @@ def _prepare(
     with console.progress_bar(quiet=quiet) as bar:
         task = bar.add_task(manifest.name, rate="")
         prepared = run(
-            kind,
+            kind.value,
             source,
             manifest,
             left_out,
