@@ -81,7 +81,7 @@ class Recognizer:
             options.decoder,
             options.hotwords,
             options.nbest,
-            self.acoustic.second_pass if bundle.model.second is not None else None,
+            self.acoustic.second_pass if bundle.config.model.has_second_pass else None,
             options.text,
         )
         self.decoder, self.decoder_reason = chosen.name, chosen.reason

@@ -20,8 +20,8 @@ class AcousticOutput:
 
     Attributes:
         log_probs: ``(T, V + P)``, log-posteriors of the tokens and of the phones, on the CPU.
-        encoded: ``(T, H)``, what the stack gave and a second pass reads, on the model's device;
-            None for a model without one.
+        encoded: ``(T, E)``, what a second pass reads, on the model's device; None for a model
+            without one.
     """
 
     log_probs: Tensor
@@ -62,11 +62,12 @@ def step(
     if device.type == "cuda":
         padded = padded.pin_memory()
     padded = padded.to(device, non_blocking=True)
-    encoded, last = model.encode(padded, carried, lengths=ragged, backend=backend)
-    log_probs = model.classify(encoded).cpu()  # waits for the GPU
+    r, last = model.encode(padded, carried, lengths=ragged, backend=backend)
+    encoded = model.second_input(padded, r) if model.config.has_second_pass else None
+    log_probs = model.classify(r).cpu()  # waits for the GPU
     raise_pending_error(device)
     for column, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-        own = encoded[:length, column] if model.second is not None else None
+        own = None if encoded is None else encoded[:length, column]
         part = slice(column, column + 1)
         found[row] = (
             AcousticOutput(log_probs[:length, column], own),
@@ -78,5 +79,5 @@ def step(
 def _nothing(model: AcousticModel, device: torch.device) -> AcousticOutput:
     """Return the output of no timesteps."""
     c = model.config
-    encoded = torch.zeros(0, c.hidden_size, device=device) if c.second_layers else None
+    encoded = torch.zeros(0, c.encoded_size, device=device) if c.has_second_pass else None
     return AcousticOutput(torch.zeros(0, c.output_size), encoded)

@@ -117,15 +117,13 @@ class AcousticStage:
 
     @torch.inference_mode()
     def second_pass(self, encoded: Tensor) -> Tensor:
-        """Map ``encoded (T, H)`` of a whole segment to ``log_probs (T, P)`` of phones, on the CPU.
+        """Map ``encoded (T, E)`` of a whole segment to ``log_probs (T, P)`` of phones, on the CPU.
 
         For a model that has a second pass.
         """
-        second = self._model.second
-        if second is None:
+        if not self._model.config.has_second_pass:
             raise ModelError("the model has no second pass")
-        log_probs: Tensor = second(encoded[:, None])[:, 0].cpu()
-        return log_probs
+        return self._model.second_pass(encoded[:, None])[:, 0].cpu()
 
 
 def usable_device(name: str | None) -> torch.device:

@@ -17,11 +17,15 @@ __all__ = ["Posteriors", "posteriors"]
 
 
 class Posteriors(NamedTuple):
-    """Log-posteriors ``(T, B, ...)`` of characters, of phones, and of the second pass' phones."""
+    """Log-posteriors ``(T, B, ...)`` of characters, of phones, and of the second pass' phones.
+
+    Those are the second stack's and the time-delay network's.
+    """
 
     characters: Tensor
     phones: Tensor | None
     second: Tensor | None
+    tdnn: Tensor | None = None
 
     @property
     def heads(self) -> list[Tensor]:
@@ -56,8 +60,9 @@ def posteriors(
     if not sizes.phone_size:
         return Posteriors(characters, None, None)
     phones = logits[..., sizes.vocab_size :].log_softmax(-1)
+    tdnn = _time_delay_network(sizes, tensors, frames, lengths)
     if not sizes.second_layers:
-        return Posteriors(characters, phones, None)
+        return Posteriors(characters, phones, None, tdnn)
     for layer in range(sizes.second_layers):
         prefix = f"second.layers.{layer}"
         if reads_backward(layer):
@@ -67,7 +72,20 @@ def posteriors(
             r = r + _layer(r, tensors, prefix, 0)
     weight, bias = tensors["second.head.weight"], tensors["second.head.bias"]
     logits = torch.nn.functional.linear(_normalised(r), weight, bias)
-    return Posteriors(characters, phones, logits.log_softmax(-1))
+    return Posteriors(characters, phones, logits.log_softmax(-1), tdnn)
+
+
+def _time_delay_network(
+    sizes: ModelConfig, tensors: dict[str, Tensor], frames: Tensor, lengths: Tensor
+) -> Tensor | None:
+    with torch.device("meta"):
+        network = sizes.time_delay_network()
+    if network is None:
+        return None
+    prefix = "tdnn."
+    own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    log_probs: Tensor = functional_call(network, own, (network.own_frames(frames), lengths))
+    return log_probs
 
 
 def _normalised(r: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ def _changes_of(
     shape = tuple(tensor.shape)
     if method == "full":
         return [("added", shape)]
-    if name.startswith("convolutions."):
+    if name.startswith(("convolutions.", "tdnn.front.conv")):
         # Its filters are shared by all bins. Its projection shares the rows' gain of ``input``,
         # which would do what a gain behind the sum does.
         return []

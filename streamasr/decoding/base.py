@@ -25,7 +25,7 @@ class Decoder(Protocol[State]):
     ) -> tuple[list[Word], State]:
         """Take ``log_probs (T, V)``; return the words that are now final.
 
-        ``encoded (T, H)`` is for a decoder with a second pass.
+        ``encoded (T, E)`` is for a decoder with a second pass.
         """
         ...
 

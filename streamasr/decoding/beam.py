@@ -56,7 +56,7 @@ class BeamState:
         alternatives: the best hypotheses for all segments before.
         rescorer: the recurrent language model's state after these.
         bias: the stream's hotwords.
-        log_probs, encoded: the segment's, ``(T, V)`` and ``(T, H)``, chunk by chunk, for a second
+        log_probs, encoded: the segment's, ``(T, V)`` and ``(T, E)``, chunk by chunk, for a second
             pass.
         lazy: whether only the second pass searches.
     """
@@ -75,7 +75,7 @@ class BeamState:
 
 
 SecondPass = Callable[[Tensor], Tensor]
-"""Maps ``encoded (T, H)`` of a whole segment to ``log_probs (T, V)`` that know what follows."""
+"""Maps ``encoded (T, E)`` of a whole segment to ``log_probs (T, V)`` that know what follows."""
 
 
 class BeamDecoder:
@@ -149,7 +149,7 @@ class BeamDecoder:
     ) -> tuple[list[Word], BeamState]:
         """Decode ``log_probs (T, V)``; return the words of the segments that ended.
 
-        ``encoded (T, H)`` is what a second pass reads; without it there is none.
+        ``encoded (T, E)`` is what a second pass reads; without it there is none.
         """
         words: list[Word] = []
         blank = (log_probs[:, self._tokens.blank] > math.log(self._config.blank_posterior)).tolist()

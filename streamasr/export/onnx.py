@@ -7,12 +7,14 @@ would depend on the kernels that the model runs on here.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from persistent_lstm import NORM_EPSILON, LayerWeights
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 
 from ..acoustic.model import AcousticModel, Bundle, SecondStack
 from ..acoustic.model.second import reads_backward
+from ..acoustic.model.tdnn import BYPASS, FactoredTDNN, TDNNLayer
 
 __all__ = ["MODEL", "SECOND", "export_onnx"]
 
@@ -35,15 +38,15 @@ def export_onnx(bundle: Bundle, folder: Path) -> list[Path]:
     """Write ``model.onnx`` and, for a model with a second pass, ``second.onnx``; return the paths.
 
     ``model.onnx`` maps ``frames (T, B, I)``, ``h (L, B, H)`` and ``C (L, B, H)`` to ``log_probs
-    (T, B, V + P)`` of characters and phones, ``encoded (T, B, H)``, ``h_n`` and ``C_n``; a stream
-    begins with zeros. ``second.onnx`` maps ``encoded (T, 1, H)`` of a whole segment to ``log_probs
+    (T, B, V + P)`` of characters and phones, ``encoded (T, B, E)``, ``h_n`` and ``C_n``; a stream
+    begins with zeros. ``second.onnx`` maps ``encoded (T, 1, E)`` of a whole segment to ``log_probs
     (T, 1, P)`` of phones. Weights are float32. The tokens, the frontend's settings and the delay
     are among the metadata, as JSON.
     """
     folder.mkdir(parents=True, exist_ok=True)
     graphs = [(MODEL, _acoustic_graph(bundle.model))]
-    if bundle.model.second is not None:
-        graphs.append((SECOND, _second_graph(bundle.model.second, bundle.model.config.hidden_size)))
+    if bundle.model.config.has_second_pass:
+        graphs.append((SECOND, _second_graph(bundle.model)))
     metadata = {
         "tokens": json.dumps(bundle.tokens.symbols),
         "phones": json.dumps(bundle.phones.symbols if bundle.phones else ()),
@@ -94,6 +97,10 @@ class _Graph:
     def norm(self, x: str, size: int) -> str:
         ones = self.constant(np.ones(size, np.float32))
         return self.one("LayerNormalization", x, ones, axis=-1, epsilon=NORM_EPSILON)
+
+    def padded(self, x: str, before: int, behind: int) -> str:
+        """``x (T, B, D)`` with that many timesteps of zeros before and behind it."""
+        return self.one("Pad", x, self.integers(before, 0, 0, behind, 0, 0))
 
     def residual_lstm(
         self, r: str, weights: LayerWeights, state: tuple[str, str] | None, *, backward: bool
@@ -167,13 +174,13 @@ def _acoustic_graph(model: AcousticModel) -> onnx.GraphProto:
         r, *after = g.residual_lstm(r, weights, before, backward=False)
         for states, state in zip(last, after, strict=True):
             states.append(state)
-    encoded = g.norm(r, c.hidden_size)
-    logits = g.linear(encoded, model.head)
+    r = g.norm(r, c.hidden_size)
+    logits = g.linear(r, model.head)
     heads = [c.vocab_size, c.phone_size] if c.phone_size else [c.vocab_size]
     parts = g.many("Split", [logits, g.integers(*heads)], len(heads), axis=-1)
     normalised = [g.one("LogSoftmax", part, axis=-1) for part in parts]
     g.name(g.one("Concat", *normalised, axis=-1), "log_probs")
-    g.name(encoded, "encoded")
+    g.name(_second_input(g, model, r), "encoded")
     for states, output in zip(last, ("h_n", "C_n"), strict=True):
         g.name(g.one("Concat", *states, axis=0), output)
     carried: Shape = [c.num_layers, "B", c.hidden_size]
@@ -182,22 +189,88 @@ def _acoustic_graph(model: AcousticModel) -> onnx.GraphProto:
         {"frames": ["T", "B", c.input_size], "h": carried, "C": carried},
         {
             "log_probs": ["T", "B", c.output_size],
-            "encoded": ["T", "B", c.hidden_size],
+            "encoded": ["T", "B", c.encoded_size or c.hidden_size],
             "h_n": carried,
             "C_n": carried,
         },
     )
 
 
-def _second_graph(second: SecondStack, hidden: int) -> onnx.GraphProto:
-    g = _Graph()
-    r = "encoded"
-    for number, weights in enumerate(second.weights):
-        r, _, _ = g.residual_lstm(r, weights, None, backward=reads_backward(number))
-    logits = g.linear(g.norm(r, hidden), second.head)
-    g.name(g.one("LogSoftmax", logits, axis=-1), "log_probs")
+def _second_input(g: _Graph, model: AcousticModel, r: str) -> str:
+    """What the second pass reads, ``r`` for a model without one."""
+    if model.tdnn is None:
+        return r
+    places = torch.arange(model.config.input_size)
+    own = model.tdnn.own_frames(places)
+    first, behind = g.integers(int(own[0])), g.integers(int(own[-1]) + 1)
+    frames = g.one("Slice", "frames", first, behind, g.integers(2))
+    return frames if model.second is None else g.one("Concat", r, frames, axis=2)
+
+
+def _second_graph(model: AcousticModel) -> onnx.GraphProto:
+    c, g = model.config, _Graph()
+    parts, found = ["encoded"], []
+    if model.second is not None and model.tdnn is not None:
+        sizes = g.integers(c.hidden_size, model.tdnn.input_size)
+        parts = g.many("Split", ["encoded", sizes], 2, axis=2)
+    if model.second is not None:
+        found.append(_second_stack(g, model.second, parts[0]))
+    if model.tdnn is not None:
+        found.append(_time_delay_network(g, model.tdnn, parts[-1]))
+    log_probs = found[0]
+    if len(found) > 1:  # the mean of their posteriors
+        both = g.one("Concat", *(g.one("Unsqueeze", each, g.integers(0)) for each in found), axis=0)
+        total = g.one("ReduceLogSumExp", both, axes=[0], keepdims=0)
+        log_probs = g.one("Sub", total, g.constant(torch.tensor([math.log(len(found))])))
+    g.name(log_probs, "log_probs")
     return g.finished(
         "streamasr second pass",
-        {"encoded": ["T", 1, hidden]},
-        {"log_probs": ["T", 1, second.head.out_features]},
+        {"encoded": ["T", 1, c.encoded_size]},
+        {"log_probs": ["T", 1, c.phone_size]},
     )
+
+
+def _second_stack(g: _Graph, second: SecondStack, r: str) -> str:
+    for number, weights in enumerate(second.weights):
+        r, _, _ = g.residual_lstm(r, weights, None, backward=reads_backward(number))
+    hidden = second.head.in_features
+    return g.one("LogSoftmax", g.linear(g.norm(r, hidden), second.head), axis=-1)
+
+
+def _time_delay_network(g: _Graph, network: FactoredTDNN, x: str) -> str:
+    c, front = network.config, network.front
+    x = g.padded(x, c.delay, 0)
+    maps = g.one("Reshape", x, g.integers(1, 1, -1, network.input_size // c.frames))
+    for conv, pads in ((front.conv1, [1, 1, 1, 1]), (front.conv2, [0, 1, 0, 1])):
+        assert conv.bias is not None
+        filters = g.constant(conv.weight), g.constant(conv.bias)
+        maps = g.one("Conv", maps, *filters, strides=list(conv.stride), pads=pads)
+        maps = g.one("Relu", maps)
+    rows = g.one("Transpose", maps, perm=[2, 0, 3, 1])
+    rows = g.one("Reshape", rows, g.integers(0, 1, -1))
+    offset, *offsets = network.offsets
+    r = g.one("Relu", g.linear(g.linear(rows, front.down), front.up))
+    r = g.one("Add", r, g.constant(offset))
+    for layer, offset in zip(network.layers, offsets, strict=True):
+        assert isinstance(layer, TDNNLayer)
+        d = layer.dilation
+        narrow = g.linear(_pairs(g, g.padded(r, d, d), d), layer.down)
+        y = g.one("Relu", g.linear(_pairs(g, narrow, d), layer.up))
+        y = g.one("Add", y, g.constant(offset))
+        if layer.squeeze is not None and layer.excite is not None:
+            mean = g.one("ReduceMean", r, axes=[0], keepdims=0)
+            squeezed = g.one("Relu", g.linear(mean, layer.squeeze))
+            gates = g.one("Sigmoid", g.linear(squeezed, layer.excite))
+            y = g.one("Mul", y, g.one("Mul", gates, g.constant(torch.tensor([2.0]))))
+        r = g.one("Add", g.one("Mul", r, g.constant(torch.tensor([BYPASS]))), y)
+    if c.delay:
+        r = g.one("Slice", r, g.integers(0), g.integers(-c.delay), g.integers(0))
+    z = g.norm(g.linear(r, network.before_head), c.head_size)
+    return g.one("LogSoftmax", g.linear(z, network.head), axis=-1)
+
+
+def _pairs(g: _Graph, x: str, apart: int) -> str:
+    """Join each timestep of ``x (T, B, D)`` with the one that is ``apart`` later."""
+    early = g.one("Slice", x, g.integers(0), g.integers(-apart), g.integers(0))
+    late = g.one("Slice", x, g.integers(apart), g.integers(2**62), g.integers(0))
+    return g.one("Concat", early, late, axis=2)

@@ -31,6 +31,7 @@ def average_runs(runs: Sequence[Path], folder: Path) -> None:
             num_layers=sizes.num_layers,
             channels=sizes.channels,
             second=sizes.second_layers,
+            tdnn=sizes.tdnn,
         ),
         sizes.input_size,
         sizes.vocab_size,
@@ -48,7 +49,7 @@ def average_runs(runs: Sequence[Path], folder: Path) -> None:
         if {name: value.shape for name, value in weights.items()} != shapes:
             raise ConfigError(f"{path}: its network has other sizes than that of {runs[-1]}")
         for name, value in weights.items():
-            mean[name] += value / len(runs)
+            mean[name] += value / len(runs)  # counters, which nothing reads, are averaged, too
     network.load_state_dict(mean)
     model = network.export()
     config = last.config.model_copy(update={"model": model.config})

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from ..acoustic.frontend import FrontendConfig
+from ..acoustic.model.tdnn import TDNNConfig
 from ..errors import ConfigError
 from ..validated import Settings, first_problem
 
@@ -130,7 +131,8 @@ class NetworkConfig(Settings):
 
     ``channels`` are those of the convolutions before it, 0 for none. With ``second`` layers a
     second stack is trained on top of the model that ``init`` names, which stays as it is: it reads
-    whole utterances, in both directions, and outputs phones.
+    whole utterances, in both directions, and outputs phones. With ``tdnn`` that is a time-delay
+    network, which reads the frames.
     """
 
     hidden_size: int = Field(512, gt=0)
@@ -138,6 +140,7 @@ class NetworkConfig(Settings):
     dropout: float = Field(0.1, ge=0, lt=1)
     channels: int = Field(0, ge=0)
     second: int = Field(0, ge=0)
+    tdnn: TDNNConfig | None = None
 
 
 class OptimizerConfig(Settings):
@@ -207,10 +210,13 @@ def load_config(path: str | Path) -> TrainingConfig:
         config = config.with_values("phones", lexicon=lexicon)
     elif config.loss.frames or config.loss.phones:
         raise ConfigError(f"{path}: loss.frames and loss.phones need phones.lexicon")
-    if config.network.second and not (config.init and config.phones.lexicon):
-        raise ConfigError(f"{path}: network.second needs init, to stand on, and phones.lexicon")
-    if config.network.second and config.loss.characters:
-        raise ConfigError(f"{path}: loss.characters must be 0 with network.second")
+    for name in ("second", "tdnn"):
+        if not getattr(config.network, name):
+            continue
+        if not (config.init and config.phones.lexicon):
+            raise ConfigError(f"{path}: network.{name} needs init, to stand on, and phones.lexicon")
+        if config.loss.characters:
+            raise ConfigError(f"{path}: loss.characters must be 0 with network.{name}")
     paths = {"output": str(base / config.output)}
     if config.init:
         paths["init"] = str(base / config.init)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..acoustic.frontend import Frontend, FrontendConfig
-from ..acoustic.model import Bundle, load_bundle, save_bundle
+from ..acoustic.frontend import Frontend
+from ..acoustic.model import save_bundle
 from ..acoustic.model.bundle import BundleConfig
-from ..errors import ConfigError
 from ..failures import Failure, warn_of_failure
 from ..tokens import Tokens
 from .batches import Batch, batches_of_epoch
+from .beginning import features_of_run, starting_model
 from .config import OptimizerConfig, TrainingConfig
 from .corpus import Corpus, load_corpus
 from .crf import phone_trigrams
@@ -99,27 +99,26 @@ class _Run:
         self.output.mkdir(parents=True, exist_ok=True)
         self.tokens = Tokens.characters()
         self.phones = Tokens.phones() if config.phones.lexicon else None
-        start = _starting_model(config, self.tokens)
+        start = starting_model(config, self.tokens)
         with world.first_alone():
             told = on_failure if world.leads else _keep_quiet
             self.corpus = load_corpus(config, self.tokens, told)
-        self.features = _features(config, start, self.corpus)
+        self.features = features_of_run(config, start, self.corpus)
         self.frontend = Frontend(self.features)
         self.dev: DevSet | None = None
         if world.leads:
             self.dev = DevSet(config, self.frontend, self.tokens, on_failure)
         torch.manual_seed(config.seed)
-        network = TrainingNetwork(
-            config.network,
-            self.features.feature_size,
-            len(self.tokens),
-            len(self.phones) if self.phones else 0,
-            self.features.n_mels,
-        )
+        network = self._network()
         if start:
             network.load_exported(start.model)
         self._first_head: Head = "phones" if start and start.phones else "characters"
         self.state = TrainingState(config, network)
+        self._first_aligner = self.state.average
+        if start and config.network.tdnn:  # which knows nothing yet, unlike the stacks below it
+            self._first_aligner = self._network(tdnn=None)
+            self._first_aligner.load_exported(start.model)
+            self._first_aligner.to(self.state.device).eval()
         self.checkpoint = self.output / "checkpoint.pt"
         if self.checkpoint.exists():
             self.state.load(self.checkpoint)
@@ -129,6 +128,16 @@ class _Run:
             self.log = RunLog(self.output / "log.csv", self.state.update)
         self._shaped: ShapedNetwork | None = None
         self._batches = self._endless()
+
+    def _network(self, **changes: object) -> TrainingNetwork:
+        """Return a new network, as it is configured but for ``changes``."""
+        return TrainingNetwork(
+            self.config.network.model_copy(update=changes),
+            self.features.feature_size,
+            len(self.tokens),
+            len(self.phones) if self.phones else 0,
+            self.features.n_mels,
+        )
 
     def advance(self) -> Progress:
         """Make one update, with what is due after it: validation, log, checkpoint."""
@@ -143,9 +152,10 @@ class _Run:
         state.seconds += elapsed
         state.hours += update.seconds / 3600
         last = state.update == config.optimizer.updates
-        # Characters are what is scored, and those below a second stack stay as they are.
-        due = last or state.update % config.evaluate_every == 0
-        scores = self._validate(self.dev) if self.dev and due and not config.network.second else {}
+        # Characters are what is scored, and those below a second pass stay as they are.
+        scored = not (config.network.second or config.network.tdnn)
+        due = scored and (last or state.update % config.evaluate_every == 0)
+        scores = self._validate(self.dev) if self.dev and due else {}
         if self.log:
             self.log.write(
                 update=state.update,
@@ -212,9 +222,10 @@ class _Run:
     def _align(self, path: Path, phones: Tokens) -> None:
         config = self.config.phones
         earlier = sorted(self.output.glob("labels-*.npz"), key=lambda p: p.stat().st_mtime)
+        network = self.state.average if earlier else self._first_aligner
         with autocast(self.config, self.state.device):
             labels = align_corpus(
-                self.state.average,
+                network,
                 self.frontend,
                 self.corpus.cache,
                 self.corpus.texts,
@@ -279,57 +290,3 @@ class _Run:
 
 def _keep_quiet(_: Failure) -> None:
     """Report nothing: the process of rank 0 does."""
-
-
-def _features(config: TrainingConfig, start: Bundle | None, corpus: Corpus) -> FrontendConfig:
-    """Return the frontend: that of the ``start``, but for what the configuration sets itself."""
-    if start is None:
-        return _statistics(corpus, config)
-    known, chosen = start.config.frontend, config.frontend.model_fields_set - {"mean", "std"}
-    features = known.model_copy(update={name: getattr(config.frontend, name) for name in chosen})
-    # Convolutions fit one size of timestep; a projection can be made to see more, but not less.
-    fits = features.stack == known.stack
-    if not fits and (start.config.model.channels or features.stack < known.stack):
-        raise ConfigError(
-            f"frontend.stack: {features.stack} frames do not fit {config.init}, "
-            f"whose timesteps have {known.stack}"
-        )
-    return features
-
-
-def _statistics(corpus: Corpus, config: TrainingConfig) -> FrontendConfig:
-    """Return the frontend with mean and std per mel bin over a sample of the training set."""
-    plain = Frontend(config.frontend.model_copy(update={"mean": (), "std": ()}))
-    chosen = np.random.default_rng(config.seed).permutation(len(corpus.cache))[:1000]
-    frames = torch.cat([plain.log_mel(torch.from_numpy(corpus.cache[int(i)])) for i in chosen])
-    mean, std = frames.double().mean(0), frames.double().std(0)
-    rounded = {"mean": mean.tolist(), "std": std.tolist()}
-    return config.frontend.model_copy(
-        update={name: tuple(round(v, 5) for v in values) for name, values in rounded.items()}
-    )
-
-
-def _starting_model(config: TrainingConfig, tokens: Tokens) -> Bundle | None:
-    if not config.init:
-        return None
-    start = load_bundle(config.init)
-    sizes, network = start.config.model, config.network
-    wanted = (network.hidden_size, network.num_layers)
-    if (sizes.hidden_size, sizes.num_layers) != wanted or start.tokens != tokens:
-        raise ConfigError(
-            f"init: {config.init} has {sizes.num_layers} layers of {sizes.hidden_size}, "
-            f"network asks for {network.num_layers} of {network.hidden_size}"
-        )
-    if sizes.channels not in (0, network.channels):
-        raise ConfigError(
-            f"init: {config.init} has convolutions of {sizes.channels} channels, "
-            f"network asks for {network.channels}"
-        )
-    if sizes.second_layers not in (0, network.second):
-        raise ConfigError(
-            f"init: {config.init} has a second stack of {sizes.second_layers} layers, "
-            f"network asks for {network.second}"
-        )
-    if network.second and not sizes.phone_size:
-        raise ConfigError(f"init: {config.init} has no head for phones: no second stack can follow")
-    return start

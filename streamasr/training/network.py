@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..acoustic.model import AcousticModel, ModelConfig, log_softmax_heads
 from ..acoustic.model.second import reads_backward, reverse_rows
 from .config import NetworkConfig
+from .tdnn import TrainingTDNN
 
 __all__ = ["TrainingNetwork"]
 
@@ -60,7 +61,9 @@ class TrainingNetwork(nn.Module):
     Unidirectional, so what follows an utterance in a padded batch cannot reach it. With a second
     stack, which reads both ways, that needs ``lengths``; phones and frames are then its outputs,
     and it alone is trained. Dropout in the stack below stays on meanwhile: without it that stack
-    knows its own training set better than it will know anything else.
+    knows its own training set better than it will know anything else. With a time-delay network,
+    which reads the frames, phones and frames are its outputs, it alone is trained, and characters
+    are left at 0.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class TrainingNetwork(nn.Module):
             channels=config.channels,
             n_mels=n_mels,
             second_layers=config.second,
+            tdnn=config.tdnn,
         )
         self.input = nn.Linear(input_size, hidden)
         self.convolutions = self.sizes.convolutions()
@@ -97,12 +101,21 @@ class TrainingNetwork(nn.Module):
             self.second = _Second(config, phone_size)
         elif phone_size:
             self.frames = nn.Linear(hidden, phone_size)
+        self.tdnn: TrainingTDNN | None = None
+        if config.tdnn:
+            self.requires_grad_(False)
+            self.tdnn = TrainingTDNN(config.tdnn, n_mels, phone_size, config.dropout)
 
     def forward(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Map ``frames (T, B, F)`` to ``log_probs (T, B, V + P + P)``, float32.
 
         ``lengths (B,)`` are the rows' timesteps, all ``T`` if None.
         """
+        if self.tdnn is not None:
+            if lengths is None:
+                lengths = torch.full(frames.shape[1:2], len(frames))
+            characters = frames.new_zeros(*frames.shape[:2], self.sizes.vocab_size)
+            return torch.cat([characters.float(), *self.tdnn(frames, lengths)], dim=-1)
         r = self._encode(frames)
         shipped = log_softmax_heads(self.head(self.norm(r)).float(), self.sizes)
         if self.second is not None:
@@ -133,6 +146,8 @@ class TrainingNetwork(nn.Module):
         self.head.bias[: model.config.output_size] = model.head.bias
         for block, source in zip(self.blocks, model.lstm.weights, strict=True):
             _load_layer(block, source)
+        if self.tdnn is not None and model.tdnn is not None:
+            self.tdnn.load_exported(model.tdnn)
         if self.second is None:
             return
         if model.second is None:
@@ -178,6 +193,8 @@ class TrainingNetwork(nn.Module):
             for block, target in zip(self.second.blocks, model.second.weights, strict=True):
                 _fold_layer(block, target)
             _fold_head(self.second.head, self.second.norm, model.second.head)
+        if self.tdnn is not None:
+            model.tdnn = self.tdnn.export()
         return model.requires_grad_(False).eval()
 
 

@@ -100,14 +100,23 @@ class TrainingState:
     def follow(self, decay: float) -> None:
         """Move the averaged weights towards the current ones, quickly at first."""
         weight = 1 - min(decay, (1 + self.update) / (10 + self.update))
-        averaged, current = self.average.state_dict(), self.network.state_dict()
-        torch._foreach_lerp_([*averaged.values()], [*current.values()], weight)
+        averaged, current = (_numbers(network) for network in (self.average, self.network))
+        torch._foreach_lerp_(averaged, current, weight)
+
+
+def _numbers(network: nn.Module) -> list[Tensor]:
+    """Return what can be averaged of a network's state."""
+    return [value for value in network.state_dict().values() if value.is_floating_point()]
 
 
 def _optimizers(config: OptimizerConfig, network: TrainingNetwork) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices between hidden units, and AdamW for all else that is trained."""
-    blocks = network.second.blocks if network.second is not None else network.blocks
-    hidden = [p for p in blocks.parameters() if p.dim() == 2] if config.muon else []
+    if network.tdnn is not None:
+        hidden = network.tdnn.matrices
+    else:
+        blocks = network.second.blocks if network.second is not None else network.blocks
+        hidden = [p for p in blocks.parameters() if p.dim() == 2]
+    hidden = hidden if config.muon else []
     chosen = {id(p) for p in hidden}
     rest = [p for p in network.parameters() if p.requires_grad and id(p) not in chosen]
     optimizers: list[torch.optim.Optimizer] = [
@@ -139,5 +148,7 @@ def _identity(config: TrainingConfig) -> str:
         del parts["data"][name]
     if not config.network.second:
         del parts["network"]["second"]  # as in checkpoints from before there was one
+    if not config.network.tdnn:
+        del parts["network"]["tdnn"]
     parts |= {"phones": bool(config.phones.lexicon), "muon": config.optimizer.muon}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

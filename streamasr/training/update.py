@@ -17,6 +17,10 @@ from .state import TrainingState, autocast, backward
 __all__ = ["Update", "gradient", "make_update"]
 
 
+_ORTHOGONALISED_EVERY = 4
+"""Updates; as in Povey et al. 2018."""
+
+
 class Update(NamedTuple):
     """Losses by name, the gradient's norm before clipping, and seconds of audio, of all batches."""
 
@@ -45,6 +49,8 @@ def make_update(
     if torch.isfinite(norm):
         for optimizer in state.optimizers:
             optimizer.step()
+        if state.network.tdnn is not None and state.update % _ORTHOGONALISED_EVERY == 0:
+            state.network.tdnn.orthogonalise()
         state.follow(config.optimizer.average)
     seconds = torch.tensor([batch.seconds], device=state.device)
     *values, seconds_of_all = world.sum(torch.cat([*_rows(parts), seconds])).tolist()

@@ -25,7 +25,7 @@ class RecordingDecoder(BeamDecoder):
     def hypotheses(self, log_probs: Tensor, encoded: Tensor | None = None) -> Segments:
         """Decode a whole recording's ``log_probs (T, V)``; return its segments' hypotheses.
 
-        ``encoded (T, H)`` is what a second pass reads.
+        ``encoded (T, E)`` is what a second pass reads.
         """
         self._segments: Segments = []
         _, state = self(log_probs, self.initial_state(partials=False), encoded)

@@ -16,7 +16,7 @@ from ..manifest import Utterance
 __all__ = ["Posteriors", "posteriors", "stored_posteriors"]
 
 Posteriors = tuple[Tensor, Tensor | None]
-"""Of a recording, ``log_probs (T, V)``, and ``encoded (T, H)`` where there is a second pass."""
+"""Of a recording, ``log_probs (T, V)``, and ``encoded (T, E)`` where there is a second pass."""
 
 
 def posteriors(recognizer: Recognizer, utterance: Utterance) -> Posteriors:

@@ -188,7 +188,7 @@ class _Run:
             config,
             rescorer=self.rescorer,
             second=self._recognizer.acoustic.second_pass
-            if bundle.model.second is not None
+            if bundle.config.model.has_second_pass
             else None,
         )
 

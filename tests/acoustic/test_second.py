@@ -124,7 +124,7 @@ def test_a_folder_without_its_weights_is_refused(tiny_folder: Path, tmp_path: Pa
 
 
 def test_it_needs_phones():
-    with pytest.raises(ConfigError, match="second_layers need phone_size"):
+    with pytest.raises(ConfigError, match="a second pass needs phone_size"):
         ModelConfig(input_size=6, vocab_size=5, second_layers=1)
 
 

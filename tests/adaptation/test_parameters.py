@@ -9,6 +9,7 @@ from torch import Tensor
 from streamasr.acoustic.frontend import Frontend, FrontendConfig
 from streamasr.acoustic.model import AcousticModel, ModelConfig
 from streamasr.acoustic.model.matrices import from_int8, to_int8
+from streamasr.acoustic.model.tdnn import TDNNConfig
 from streamasr.adaptation.network import posteriors
 from streamasr.adaptation.parameters import Adapter
 
@@ -24,6 +25,16 @@ SIZES = ModelConfig(
     channels=2,
     n_mels=BINS,
     second_layers=3,
+    tdnn=TDNNConfig(
+        hidden_size=14,
+        bottleneck=5,
+        dilations=(1, 2),
+        channels=(2, 3),
+        front_size=6,
+        gate_size=4,
+        gate_every=2,
+        head_size=7,
+    ),
 )
 LENGTHS = torch.tensor([11, 4, 8])
 
@@ -49,6 +60,8 @@ def expected(model: AcousticModel, frames: Tensor, row: int) -> Tensor:
     found = [model.classify(r)]
     if model.second is not None:
         found.append(model.second(r, backend="torch"))
+    if model.tdnn is not None:
+        found.append(model.tdnn(model.tdnn.own_frames(own)))
     return torch.cat(found, -1)[:, 0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,11 +10,16 @@ import onnxruntime
 import pytest
 import torch
 
-from streamasr.acoustic.model import load_bundle
+from streamasr.acoustic.model import AcousticModel, load_bundle
+from streamasr.acoustic.model.tdnn import TDNNConfig
 from streamasr.export import export_onnx
 from streamasr.pretrained import PRETRAINED
 
 from ..conftest import relative_error
+
+SMALL = TDNNConfig(
+    hidden_size=16, bottleneck=6, dilations=(1, 3, 2), channels=(2, 3), front_size=8, gate_every=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +42,8 @@ def test_chunks_are_what_the_model_makes_of_the_whole(bundle, exported, cuts):
     model, c = bundle.model, bundle.model.config
     torch.manual_seed(0)
     frames = torch.randn(17, 2, c.input_size)
-    encoded, state = model.encode(frames)
-    log_probs = model.classify(encoded)
+    r, state = model.encode(frames)
+    log_probs, encoded = model.classify(r), model.second_input(frames, r)
     run = session(exported[0])
     h = C = np.zeros((c.num_layers, 2, c.hidden_size), np.float32)
     found = []
@@ -53,9 +59,31 @@ def test_chunks_are_what_the_model_makes_of_the_whole(bundle, exported, cuts):
 
 @torch.inference_mode()
 def test_the_second_pass_is_the_models(bundle, exported):
-    encoded = torch.randn(23, 1, bundle.model.config.hidden_size)
+    encoded = torch.randn(23, 1, bundle.model.config.encoded_size)
     (found,) = session(exported[1]).run(None, {"encoded": encoded.numpy()})
-    assert (torch.from_numpy(found) - bundle.model.second(encoded)).abs().max() < 1e-4
+    assert (torch.from_numpy(found) - bundle.model.second_pass(encoded)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("second_layers", [0, 1])
+@torch.inference_mode()
+def test_a_time_delay_network_is_the_models(bundle, tmp_path, second_layers):
+    torch.manual_seed(0)
+    changed = {"num_layers": 1, "second_layers": second_layers, "tdnn": SMALL}
+    sizes = bundle.config.model.model_copy(update=changed)
+    model = AcousticModel(sizes)
+    assert model.tdnn is not None
+    for offset in model.tdnn.offsets:
+        offset.normal_(0, 0.3)
+    config = bundle.config.model_copy(update={"model": sizes})
+    paths = export_onnx(dataclasses.replace(bundle, config=config, model=model), tmp_path)
+    frames = torch.randn(23, 1, sizes.input_size)
+    r, _ = model.encode(frames)
+    encoded = model.second_input(frames, r)
+    zeros = np.zeros((1, 1, sizes.hidden_size), np.float32)
+    _, seen, *_ = session(paths[0]).run(None, {"frames": frames.numpy(), "h": zeros, "C": zeros})
+    assert (torch.from_numpy(seen) - encoded).abs().max() < 1e-4
+    (found,) = session(paths[1]).run(None, {"encoded": encoded.numpy()})
+    assert (torch.from_numpy(found) - model.second_pass(encoded)).abs().max() < 1e-4
 
 
 def test_a_model_without_phones_or_second_pass_has_one_head(tiny_folder, tmp_path):

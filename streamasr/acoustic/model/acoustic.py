@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Self
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ...validated import Settings
 from .convolutions import Convolutions
 from .second import SecondStack
+from .tdnn import FactoredTDNN, TDNNConfig
 
 __all__ = ["AcousticModel", "ModelConfig", "log_softmax_heads", "tensor_shapes"]
 
@@ -21,8 +23,8 @@ class ModelConfig(Settings):
     """The sizes of the network. ``vocab_size`` counts the blank, and so does ``phone_size``.
 
     ``phone_size`` is 0 for a model without a head for phones. With ``channels`` there are
-    convolutions over timesteps of ``input_size / n_mels`` frames. With ``second_layers`` there is a
-    second pass over whole segments, with a head for phones of its own.
+    convolutions over timesteps of ``input_size / n_mels`` frames. With ``second_layers`` or a
+    ``tdnn`` there is a second pass over whole segments, whose networks have heads for phones.
     """
 
     input_size: int = Field(gt=0)
@@ -33,6 +35,7 @@ class ModelConfig(Settings):
     channels: int = Field(0, ge=0)
     n_mels: int = Field(80, gt=0)
     second_layers: int = Field(0, ge=0)
+    tdnn: TDNNConfig | None = None
 
     @model_validator(mode="after")
     def _frames_fit(self) -> Self:
@@ -41,9 +44,25 @@ class ModelConfig(Settings):
                 f"convolutions need timesteps of at least 9 frames of {self.n_mels} bins, "
                 f"input_size is {self.input_size}"
             )
-        if self.second_layers and not self.phone_size:
-            raise ValueError("second_layers need phone_size: the second pass answers with phones")
+        if (self.second_layers or self.tdnn) and not self.phone_size:
+            raise ValueError("a second pass needs phone_size: it answers with phones")
+        if self.tdnn and self.tdnn.frames * self.n_mels > self.input_size:
+            raise ValueError(
+                f"tdnn.frames: a timestep of {self.input_size // self.n_mels} frames "
+                f"has no {self.tdnn.frames} new ones"
+            )
         return self
+
+    @property
+    def has_second_pass(self) -> bool:
+        """Whether there is a second pass over whole segments."""
+        return bool(self.second_layers or self.tdnn)
+
+    @property
+    def encoded_size(self) -> int:
+        """Values per timestep that the second pass reads."""
+        own = self.hidden_size if self.second_layers else 0
+        return own + (self.tdnn.frames * self.n_mels if self.tdnn else 0)
 
     @property
     def output_size(self) -> int:
@@ -61,6 +80,10 @@ class ModelConfig(Settings):
         if not self.second_layers:
             return None
         return SecondStack(self.hidden_size, self.second_layers, self.phone_size)
+
+    def time_delay_network(self) -> FactoredTDNN | None:
+        """Return a new time-delay network of these sizes, if there is one."""
+        return FactoredTDNN(self.tdnn, self.n_mels, self.phone_size) if self.tdnn else None
 
 
 def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -90,6 +113,10 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     if config.second_layers:
         shapes["second.head.weight"] = (config.phone_size, hidden)
         shapes["second.head.bias"] = (config.phone_size,)
+    with torch.device("meta"):
+        tdnn = config.time_delay_network()
+    if tdnn is not None:
+        shapes |= {f"tdnn.{name}": tuple(t.shape) for name, t in tdnn.state_dict().items()}
     return shapes
 
 
@@ -100,8 +127,8 @@ class AcousticModel(nn.Module):
     normalisation, and the head. Gains and biases of the normalisations are folded into the weights
     that follow them, so that a persistent kernel can run the stack in one launch.
 
-    ``second``, if the model has one, maps the ``r (T, B, H)`` of whole segments, as ``encode``
-    gives it, to ``log_probs (T, B, P)`` of phones that know what follows, too.
+    ``second_pass``, if the model has one, maps what ``second_input`` gives of whole segments to
+    ``log_probs (T, B, P)`` of phones that know what follows, too.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -114,6 +141,7 @@ class AcousticModel(nn.Module):
         self.norm = nn.LayerNorm(hidden, eps=NORM_EPSILON, elementwise_affine=False)
         self.head = nn.Linear(hidden, config.output_size)
         self.second = config.second()
+        self.tdnn = config.time_delay_network()
 
     def initial_state(self, batch: int = 1) -> LSTMState:
         """Return the state ``(L, batch, H)`` before the first timestep."""
@@ -148,7 +176,7 @@ class AcousticModel(nn.Module):
 
         ``state`` may be one ``(L, 1, H)`` a row.
 
-        ``classify`` and ``second`` both read it.
+        ``classify`` reads it, and ``second_input``.
         """
         x = self.input(frames)
         if self.convolutions is not None:
@@ -160,6 +188,32 @@ class AcousticModel(nn.Module):
     def classify(self, r: Tensor) -> Tensor:
         """Map ``r (T, B, H)`` to the ``log_probs (T, B, V + P)`` that ``forward`` returns."""
         return log_softmax_heads(self.head(r), self.config)
+
+    def second_input(self, frames: Tensor, r: Tensor) -> Tensor:
+        """Return what the second pass reads of ``frames (T, B, I)`` and ``r (T, B, H)``.
+
+        That is ``(T, B, encoded_size)``: ``r`` for the second stack, and the frames in the middle
+        of each timestep for the time-delay network.
+        """
+        parts = [r] if self.second is not None else []
+        if self.tdnn is not None:
+            parts.append(self.tdnn.own_frames(frames))
+        return torch.cat(parts, dim=-1) if parts else r[..., :0]
+
+    def second_pass(self, encoded: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Map ``encoded (T, B, encoded_size)`` of whole segments to ``log_probs (T, B, P)``.
+
+        Where there are two networks it is the mean of their posteriors. ``lengths (B,)`` says how
+        many timesteps each row has, when rows differ. Raises ValueError for a model without one.
+        """
+        hidden, found = self.config.hidden_size, []
+        if self.second is not None:
+            found.append(self.second(encoded[..., :hidden], lengths))
+        if self.tdnn is not None:
+            found.append(self.tdnn(encoded[..., -self.tdnn.input_size :], lengths))
+        if not found:
+            raise ValueError("the model has no second pass")
+        return torch.stack(found).logsumexp(0) - math.log(len(found))
 
 
 def log_softmax_heads(logits: Tensor, config: ModelConfig) -> Tensor:

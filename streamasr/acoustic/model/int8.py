@@ -86,3 +86,8 @@ class Int8AcousticModel(AcousticModel):
             known = {k: v for k, v in stored.items() if k.startswith("second.")}
             floats = {k.removeprefix("second."): v.float() for k, v in from_int8(known).items()}
             self.second.load_state_dict(floats)
+        self.tdnn = config.time_delay_network()
+        if self.tdnn is not None:
+            known = {k: v for k, v in stored.items() if k.startswith("tdnn.")}
+            floats = {k.removeprefix("tdnn."): v.float() for k, v in from_int8(known).items()}
+            self.tdnn.load_state_dict(floats)

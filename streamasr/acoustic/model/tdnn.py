@@ -1,0 +1,168 @@
+"""The second pass: a factored time-delay network that hears a whole segment."""
+
+from __future__ import annotations
+
+import torch
+from persistent_lstm import NORM_EPSILON
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from ...validated import Settings
+
+__all__ = [
+    "BYPASS",
+    "FactoredTDNN",
+    "TDNNConfig",
+    "TDNNFront",
+    "TDNNLayer",
+    "masked",
+    "middle_frames",
+]
+
+BYPASS = 0.66
+"""What a layer keeps of its input (Povey et al. 2018)."""
+
+
+class TDNNConfig(Settings):
+    """The sizes of a factored time-delay network; ``dilations`` has one number for each layer."""
+
+    hidden_size: int = Field(1024, gt=0)
+    bottleneck: int = Field(128, gt=0)
+    dilations: tuple[PositiveInt, ...] = (1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3)
+    frames: int = Field(3, gt=0, description="by which a timestep advances")
+    channels: tuple[PositiveInt, PositiveInt] = (32, 48)
+    front_size: int = Field(256, gt=0, description="between convolutions and first layer")
+    gate_size: int = Field(64, gt=0, description="between a segment's mean and a layer's gates")
+    gate_every: int = Field(3, gt=0, description="layers, of which the last has gates")
+    head_size: int = Field(256, gt=0, description="between last layer and head")
+    delay: int = Field(3, ge=0, description="timesteps that the input is held back")
+
+    def gated(self, layer: int) -> bool:
+        """Whether the layer of this number, from 0, has gates."""
+        return layer % self.gate_every == self.gate_every - 1
+
+
+def masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Return ``x (T, B, D)``, zero where ``mask (T, B)`` is."""
+    return x if mask is None else x * mask[..., None].to(x.dtype)
+
+
+def middle_frames(frames: Tensor, size: int, n_mels: int) -> Tensor:
+    """Return the ``size`` values in the middle of ``frames (..., stack * n_mels)``."""
+    before = (frames.shape[-1] - size) // n_mels // 2 * n_mels
+    return frames[..., before : before + size]
+
+
+class TDNNFront(nn.Module):
+    """Two convolutions over frames and mel bins, from three frames a timestep to one vector."""
+
+    def __init__(self, config: TDNNConfig, n_mels: int) -> None:
+        super().__init__()
+        first, second = config.channels
+        self.frames = config.frames
+        self.conv1 = nn.Conv2d(1, first, 3, stride=(1, 2), padding=1)
+        self.conv2 = nn.Conv2d(first, second, 3, stride=(config.frames, 2), padding=(0, 1))
+        bins = (n_mels + 3) // 4
+        self.down = nn.Linear(bins * second, config.front_size, bias=False)
+        self.up = nn.Linear(config.front_size, config.hidden_size)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Map ``x (T, B, frames * n_mels)`` to ``(T, B, hidden_size)``, before its rectifier."""
+        steps, rows, size = x.shape
+        images = x.view(steps, rows, self.frames, size // self.frames)
+        images = images.permute(1, 0, 2, 3).reshape(rows, 1, steps * self.frames, -1)
+        maps = self.conv1(images.contiguous(memory_format=torch.channels_last)).relu()
+        if mask is not None:
+            seen = mask.t().repeat_interleave(self.frames, dim=1)
+            maps = maps * seen[:, None, :, None].to(maps.dtype)
+        maps = self.conv2(maps).relu()  # (B, channels, T, bins)
+        y: Tensor = self.up(self.down(maps.permute(2, 0, 3, 1).flatten(2)))
+        return y
+
+
+class TDNNLayer(nn.Module):
+    """Two products through a bottleneck, each of two timesteps (Povey et al. 2018, "TDNN-F").
+
+    The first joins a timestep with one before, the second with one behind. With gates, each hidden
+    unit is weighed by what a segment is like on average (Hu et al. 2018, Han et al. 2020).
+    """
+
+    def __init__(self, config: TDNNConfig, number: int) -> None:
+        super().__init__()
+        hidden, bottleneck = config.hidden_size, config.bottleneck
+        self.dilation = config.dilations[number]
+        self.down = nn.Linear(2 * hidden, bottleneck, bias=False)
+        self.up = nn.Linear(2 * bottleneck, hidden)
+        self.squeeze: nn.Linear | None = None
+        self.excite: nn.Linear | None = None
+        if config.gated(number):
+            self.squeeze = nn.Linear(hidden, config.gate_size)
+            self.excite = nn.Linear(config.gate_size, hidden)
+
+    def products(self, x: Tensor) -> Tensor:
+        """Map ``x (T, B, D)`` to what the rectifier gets."""
+        d = self.dilation
+        silence = x.new_zeros(d, *x.shape[1:])
+        padded = torch.cat([silence, x, silence])
+        narrow = self.down(torch.cat([padded[:-d], padded[d:]], dim=-1))
+        y: Tensor = self.up(torch.cat([narrow[:-d], narrow[d:]], dim=-1))
+        return y
+
+    def gates(self, x: Tensor, lengths: Tensor | None) -> Tensor | None:
+        """Return the gates ``(B, D)`` for ``x (T, B, D)``, zero behind ``lengths (B,)``."""
+        if self.squeeze is None or self.excite is None:
+            return None
+        count = len(x) if lengths is None else lengths.to(x.device)[:, None]
+        y: Tensor = self.excite(self.squeeze(x.sum(0) / count).relu())
+        return 2 * y.sigmoid()
+
+
+class FactoredTDNN(nn.Module):
+    """A time-delay network with a head for phones, for segments that have ended.
+
+    What normalised its layers in training is folded into the weights before a rectifier, and into
+    the ``offsets`` behind it.
+    """
+
+    def __init__(self, config: TDNNConfig, n_mels: int, output_size: int) -> None:
+        super().__init__()
+        self.config = config
+        hidden, layers = config.hidden_size, len(config.dilations)
+        self.input_size = config.frames * n_mels
+        self.front = TDNNFront(config, n_mels)
+        self.layers = nn.ModuleList(TDNNLayer(config, number) for number in range(layers))
+        self.offsets = nn.ParameterList(torch.zeros(hidden) for _ in range(layers + 1))
+        self.before_head = nn.Linear(hidden, config.head_size)
+        self.norm = nn.LayerNorm(config.head_size, eps=NORM_EPSILON, elementwise_affine=False)
+        self.head = nn.Linear(config.head_size, output_size)
+
+    def own_frames(self, frames: Tensor) -> Tensor:
+        """Return the frames in the middle of timesteps ``frames (..., stack * n_mels)``, (..., I).
+
+        As many as a timestep advances by, so that one after the other they are all frames, once.
+        """
+        return middle_frames(frames, self.input_size, self.input_size // self.config.frames)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Map ``x (T, B, I)`` of whole segments to ``log_probs (T, B, P)``.
+
+        ``lengths (B,)`` says how many timesteps each row has, when rows differ: what stands behind
+        them means nothing, in ``x`` as in the answer.
+        """
+        steps, rows, _ = x.shape
+        if not steps:
+            return x.new_zeros(0, rows, self.head.out_features)
+        delay, (offset, *offsets) = self.config.delay, self.offsets
+        x = torch.cat([x.new_zeros(delay, *x.shape[1:]), x])
+        mask, known = None, None
+        if lengths is not None:
+            known = lengths.to(x.device) + delay
+            mask = torch.arange(len(x), device=x.device)[:, None] < known
+            x = masked(x, mask)
+        r = masked(self.front(x, mask).relu() + offset, mask)
+        for layer, offset in zip(self.layers, offsets, strict=True):
+            assert isinstance(layer, TDNNLayer)
+            y, gates = layer.products(r).relu() + offset, layer.gates(r, known)
+            r = BYPASS * r + masked(y if gates is None else y * gates, mask)
+        logits: Tensor = self.head(self.norm(self.before_head(r[:steps])))
+        return logits.log_softmax(dim=-1)
