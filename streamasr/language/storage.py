@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 
 from ..acoustic.model.matrices import from_int8, to_int8
 from ..errors import ModelError
+from ..processor import computes_in_bfloat16
 from .model import LanguageModel, LanguageModelConfig
 from .pieces import PIECES, Pieces
 from .rescoring import Rescorer
@@ -35,7 +35,7 @@ def load_rescorer(folder: Path) -> Rescorer | None:
     if known is None:
         return None
     model, pieces = known
-    return Rescorer(model.requires_grad_(False), pieces, rounded=_computes_in_bfloat16())
+    return Rescorer(model.requires_grad_(False), pieces, rounded=computes_in_bfloat16())
 
 
 def load_language_model(folder: Path) -> tuple[LanguageModel, Pieces] | None:
@@ -70,9 +70,3 @@ def load_language_model(folder: Path) -> tuple[LanguageModel, Pieces] | None:
             f"{folder / PIECES}: {len(pieces)} pieces, but {path.name} has {vocab_size}"
         )
     return model, pieces
-
-
-def _computes_in_bfloat16() -> bool:
-    """Whether this CPU has instructions for it; others would be slower than in float32."""
-    supported: bool = torch.cpu._is_avx512_bf16_supported()
-    return supported

@@ -8,6 +8,7 @@ import torch
 from persistent_lstm import NORM_EPSILON, Int8LayerWeights, Int8LSTM, Int8Matrix, linear
 from torch import Tensor, nn
 
+from ...processor import computes_in_bfloat16
 from .acoustic import AcousticModel, ModelConfig
 from .matrices import SCALE, from_int8
 
@@ -91,3 +92,5 @@ class Int8AcousticModel(AcousticModel):
             known = {k: v for k, v in stored.items() if k.startswith("tdnn.")}
             floats = {k.removeprefix("tdnn."): v.float() for k, v in from_int8(known).items()}
             self.tdnn.load_state_dict(floats)
+            if computes_in_bfloat16():
+                self.tdnn.bfloat16()

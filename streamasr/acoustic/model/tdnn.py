@@ -71,11 +71,11 @@ class TDNNFront(nn.Module):
         steps, rows, size = x.shape
         images = x.view(steps, rows, self.frames, size // self.frames)
         images = images.permute(1, 0, 2, 3).reshape(rows, 1, steps * self.frames, -1)
-        maps = self.conv1(images.contiguous(memory_format=torch.channels_last)).relu()
+        maps = self.conv1(images.contiguous(memory_format=torch.channels_last)).relu_()
         if mask is not None:
             seen = mask.t().repeat_interleave(self.frames, dim=1)
             maps = maps * seen[:, None, :, None].to(maps.dtype)
-        maps = self.conv2(maps).relu()  # (B, channels, T, bins)
+        maps = self.conv2(maps).relu_()  # (B, channels, T, bins)
         y: Tensor = self.up(self.down(maps.permute(2, 0, 3, 1).flatten(2)))
         return y
 
@@ -147,11 +147,13 @@ class FactoredTDNN(nn.Module):
         """Map ``x (T, B, I)`` of whole segments to ``log_probs (T, B, P)``.
 
         ``lengths (B,)`` says how many timesteps each row has, when rows differ: what stands behind
-        them means nothing, in ``x`` as in the answer.
+        them means nothing, in ``x`` as in the answer. All but the posteriors is computed in the
+        weights' own dtype.
         """
         steps, rows, _ = x.shape
+        x = x.to(self.head.weight.dtype)
         if not steps:
-            return x.new_zeros(0, rows, self.head.out_features)
+            return torch.zeros(0, rows, self.head.out_features, device=x.device)
         delay, (offset, *offsets) = self.config.delay, self.offsets
         x = torch.cat([x.new_zeros(delay, *x.shape[1:]), x])
         mask, known = None, None
@@ -159,10 +161,10 @@ class FactoredTDNN(nn.Module):
             known = lengths.to(x.device) + delay
             mask = torch.arange(len(x), device=x.device)[:, None] < known
             x = masked(x, mask)
-        r = masked(self.front(x, mask).relu() + offset, mask)
+        r = masked(self.front(x, mask).relu_() + offset, mask)
         for layer, offset in zip(self.layers, offsets, strict=True):
             assert isinstance(layer, TDNNLayer)
-            y, gates = layer.products(r).relu() + offset, layer.gates(r, known)
-            r = BYPASS * r + masked(y if gates is None else y * gates, mask)
+            y, gates = layer.products(r).relu_() + offset, layer.gates(r, known)
+            r = masked(y if gates is None else y * gates, mask).add(r, alpha=BYPASS)
         logits: Tensor = self.head(self.norm(self.before_head(r[:steps])))
-        return logits.log_softmax(dim=-1)
+        return logits.log_softmax(dim=-1, dtype=torch.promote_types(x.dtype, torch.float32))
