@@ -103,13 +103,19 @@ class VoiceDetector:
     def _features(self, windows: Tensor) -> Tensor:
         """Map ``windows (W, 576)`` to ``(W, 128)``: spectra, then four convolutions over them."""
         x = functional.pad(windows[:, None], (0, _PAD), "reflect")
-        x = functional.conv1d(x, self._weights["stft_conv.weight"], stride=128)
-        real, imaginary = x.chunk(2, dim=1)
-        x = (real**2 + imaginary**2).sqrt()
+        x = _convolve(x.transpose(1, 2), self._weights["stft_conv.weight"], None, 128)
+        real, imaginary = x.chunk(2, dim=2)
+        x = (real.square() + imaginary.square()).sqrt()
         for name, stride in (("conv1", 1), ("conv2", 2), ("conv3", 2), ("conv4", 1)):
             weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
-            x = functional.conv1d(x, weight, bias, stride=stride, padding=1).relu()
-        return x[:, :, 0]
+            x = _convolve(functional.pad(x, (0, 0, 1, 1)), weight, bias, stride).relu_()
+        return x[:, 0]
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+    """Convolve ``x (W, T, C)`` in time: one product, where ``conv1d`` orders weights anew."""
+    patches = x.unfold(1, weight.shape[2], stride)  # (W, T', C, K)
+    return functional.linear(patches.flatten(2), weight.flatten(1), bias)
 
 
 def _windows(buffer: Tensor) -> Tensor:
