@@ -27,7 +27,8 @@ from streamasr.adaptation import AdaptationConfig, adapt
 from streamasr.audio import open_audio
 from streamasr.manifest import Utterance, read_manifest
 from streamasr.pretrained import PRETRAINED
-from streamasr.wer import count_errors
+from streamasr.tuning.bootstrap import bootstrap_interval
+from streamasr.wer import ErrorCounts, count_errors
 
 
 def shuffled(utterances: Sequence[Utterance], seed: int) -> list[Utterance]:
@@ -51,6 +52,11 @@ def errors(recognizer: Recognizer, utterances: Sequence[Utterance]) -> tuple[int
         texts.append(recognizer.transcribe(samples, sample_rate=16_000).plain_text)
     counts = count_errors([u.transcript for u in utterances], texts)
     return counts.substitutions + counts.deletions + counts.insertions, counts.words
+
+
+def _count(counts: ErrorCounts | None) -> int | None:
+    """Return the errors that cross-validation found, None for recordings without transcripts."""
+    return counts and counts.substitutions + counts.deletions + counts.insertions
 
 
 class Measurement:
@@ -95,6 +101,8 @@ class Measurement:
             "others_before": errors(self._first, others)[0],
             "others_after": others_after[0],
             "improved": found.improved,
+            "validated_before": _count(found.before),
+            "validated_after": _count(found.after),
             "losses": [round(loss, 3) for loss in found.losses],
             "left_out": len(found.rejected),
             "took_seconds": round(took[0], 1),
@@ -108,6 +116,16 @@ def summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     def total(name: str) -> int:
         return sum(line[name] for line in lines)
 
+    def interval(before: str, after: str) -> tuple[float, float] | None:
+        """Return the 95 % interval of the change of errors, the speakers drawn anew."""
+        if not total(before):
+            return None
+        speakers = [line["speaker"] for line in lines]
+        apart = [line[after] - line[before] for line in lines]
+        errors = [line[before] for line in lines]
+        low, high = bootstrap_interval(apart, errors, speakers)
+        return round(100 * low, 1), round(100 * high, 1)
+
     def change(before: str, after: str) -> float | None:
         return round(100 * (total(after) / total(before) - 1), 1) if total(before) else None
 
@@ -117,6 +135,7 @@ def summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "wer_before": round(100 * total("before") / total("words"), 2),
         "wer_after": round(100 * total("after") / total("words"), 2),
         "change_of_errors_percent": change("before", "after"),
+        "interval_percent": interval("before", "after"),
         "better": sum(line["after"] < line["before"] for line in lines),
         "worse": sum(line["after"] > line["before"] for line in lines),
         "kept": total("improved"),
@@ -139,6 +158,7 @@ def main(
     own: Annotated[
         bool, typer.Option("--own", help="Adapt on the model's own transcripts.")
     ] = False,
+    first: Annotated[int, typer.Option("--first", help="Speakers to leave out before.")] = 0,
     most: Annotated[int, typer.Option("--most", help="Speakers to measure now.")] = 1000,
     settings: Annotated[str, typer.Option("--settings", help="Of the adaptation, as JSON.")] = "{}",
     seed: Annotated[int, typer.Option("--seed", help="Of the order of recordings.")] = 0,
@@ -159,7 +179,8 @@ def main(
         lines = [json.loads(line) for line in out.read_text().splitlines()]
         known = [line for line in lines if job.items() <= line.items()]
     measurement = Measurement(manifest, seconds, test_seconds, others, own, seed)
-    missing = [s for s in measurement.speakers if s not in {line["speaker"] for line in known}]
+    speakers = measurement.speakers[first:]
+    missing = [s for s in speakers if s not in {line["speaker"] for line in known}]
     for speaker in missing[:most]:
         line = job | measurement.measure(speaker, config)
         with out.open("a", encoding="utf-8") as file:

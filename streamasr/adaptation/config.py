@@ -54,10 +54,10 @@ class AdaptationConfig(Settings):
     batch_seconds: float = Field(40.0, gt=0)
     least_confidence: float = Field(0.8, ge=0, le=1)
     most_misfit: float = Field(2.0, gt=0)
-    folds: int = Field(4, gt=1)
+    folds: int = Field(3, gt=1)
     held_out_seconds: float = Field(90.0, gt=0)
-    epochs: int = Field(8, gt=0)
-    patience: int = Field(2, gt=0)
+    epochs: int = Field(6, gt=0)
+    patience: int = Field(1, gt=0)
     minutes: float = Field(8.0, gt=0)
     seed: int = 1
     augment: AugmentConfig = Field(default_factory=gentle_variation)

@@ -50,7 +50,7 @@ def adapt(
     ] = 8.0,
     epochs: Annotated[
         int, typer.Option("--epochs", min=1, help="Most passes over the recordings.")
-    ] = 8,
+    ] = 6,
     seed: Annotated[int, typer.Option("--seed", help="Of all that is random.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:

@@ -22,6 +22,7 @@ from streamasr.pretrained import PRETRAINED
 QUICK = AdaptationConfig(
     epochs=3,
     folds=3,
+    patience=2,
     batch_seconds=5,
     learning_rate=0.01,
     most_misfit=1e9,
