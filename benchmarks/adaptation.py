@@ -56,17 +56,26 @@ def errors(recognizer: Recognizer, utterances: Sequence[Utterance]) -> tuple[int
 
 def _count(counts: ErrorCounts | None) -> int | None:
     """Return the errors that cross-validation found, None for recordings without transcripts."""
-    return counts and counts.substitutions + counts.deletions + counts.insertions
+    if counts is None:
+        return None
+    return counts.substitutions + counts.deletions + counts.insertions
 
 
 class Measurement:
     """The speakers of a manifest, adapted to one by one with the same settings."""
 
     def __init__(
-        self, manifest: Path, seconds: float, test_seconds: float, others: int, own: bool, seed: int
+        self,
+        manifest: Path,
+        seconds: float,
+        test_seconds: float,
+        others: int,
+        own: bool,
+        text: bool,
+        seed: int,
     ) -> None:
         self._seconds, self._test_seconds = seconds, test_seconds
-        self._others, self._own, self._seed = others, own, seed
+        self._others, self._own, self._text, self._seed = others, own, text, seed
         self._by_speaker: dict[str, list[Utterance]] = {}
         for utterance in read_manifest(manifest):
             self._by_speaker.setdefault(utterance.speaker, []).append(utterance)
@@ -91,10 +100,18 @@ class Measurement:
             took = time.perf_counter() - began, time.process_time() - cpu
             adapted = Recognizer.from_pretrained(Path(folder) / "model", text_style="plain")
             after, others_after = errors(adapted, test), errors(adapted, others)
+            with_text = {}
+            if self._text:
+                text = Path(folder) / "known.txt"
+                text.write_text("\n".join(u.transcript.lower() for u in known))
+                for name, model in (("before", PRETRAINED), ("after", Path(folder) / "model")):
+                    reader = Recognizer.from_pretrained(model, text=text, text_style="plain")
+                    with_text[f"{name}_with_text"] = errors(reader, test)[0]
         return {
             "speaker": speaker,
             "seconds": sum(u.duration for u in known),
             "words": after[1],
+            **with_text,
             "before": errors(self._first, test)[0],
             "after": after[0],
             "others_words": others_after[1],
@@ -136,6 +153,11 @@ def summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "wer_after": round(100 * total("after") / total("words"), 2),
         "change_of_errors_percent": change("before", "after"),
         "interval_percent": interval("before", "after"),
+        "with_text": {
+            name: change("before", f"{name}_with_text")
+            for name in ("before", "after")
+            if all(f"{name}_with_text" in line for line in lines)
+        },
         "better": sum(line["after"] < line["before"] for line in lines),
         "worse": sum(line["after"] > line["before"] for line in lines),
         "kept": total("improved"),
@@ -158,6 +180,9 @@ def main(
     own: Annotated[
         bool, typer.Option("--own", help="Adapt on the model's own transcripts.")
     ] = False,
+    text: Annotated[
+        bool, typer.Option("--text", help="Test with the known transcripts as text, too.")
+    ] = False,
     first: Annotated[int, typer.Option("--first", help="Speakers to leave out before.")] = 0,
     most: Annotated[int, typer.Option("--most", help="Speakers to measure now.")] = 1000,
     settings: Annotated[str, typer.Option("--settings", help="Of the adaptation, as JSON.")] = "{}",
@@ -173,12 +198,13 @@ def main(
         "settings": json.loads(settings),
         "seed": seed,
         "others_each": others,
+        "text": text,
     }
     known: list[dict[str, Any]] = []
     if out.exists():
         lines = [json.loads(line) for line in out.read_text().splitlines()]
         known = [line for line in lines if job.items() <= line.items()]
-    measurement = Measurement(manifest, seconds, test_seconds, others, own, seed)
+    measurement = Measurement(manifest, seconds, test_seconds, others, own, text, seed)
     speakers = measurement.speakers[first:]
     missing = [s for s in speakers if s not in {line["speaker"] for line in known}]
     for speaker in missing[:most]:

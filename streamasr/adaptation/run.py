@@ -31,6 +31,8 @@ from .validation import CrossValidation, Report
 
 __all__ = ["Adaptation", "Report", "adapt"]
 
+TRANSCRIPTS = "transcripts.txt"
+"""In the adapted model's folder, what people said that was said: text for ``--text``."""
 _IDENTITY = "identity.txt"
 
 
@@ -113,6 +115,8 @@ def adapt(
     validation.run(transcribe)
     if validation.improved:
         _write(made, model, bundle, validation.refit())
+        texts = [recording.text for recording in recordings if recording.labelled]
+        (made / TRANSCRIPTS).write_text("\n".join([*texts, ""]), encoding="utf-8")
     else:
         shutil.rmtree(made, ignore_errors=True)
         shutil.copytree(model, made)

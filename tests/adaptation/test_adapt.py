@@ -54,6 +54,8 @@ def test_the_loss_of_held_out_recordings_falls_and_the_folder_is_whole(
     assert fingerprint(tmp_path / "mine") != fingerprint(tiny_folder)
     assert load_bundle(tmp_path / "mine").config.model == load_bundle(tiny_folder).config.model
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine"]
+    said = (tmp_path / "mine" / "transcripts.txt").read_text().splitlines()
+    assert said == [utterance.transcript.lower() for utterance in read_manifest(voice)]
 
 
 def test_half_the_change_is_tried_where_all_of_it_is_worse(
