@@ -207,3 +207,9 @@ def test_it_needs_phones_and_enough_frames():
 def test_layers_without_gates_have_no_weights_for_them():
     kinds = [TDNNLayer(SIZES, number).squeeze is None for number in range(4)]
     assert kinds == [True, False, True, False]
+
+
+@pytest.mark.parametrize("bins", [10, 23, 80])
+def test_shapes_are_known_without_making_it(bins):
+    made = {name: tuple(t.shape) for name, t in a_network(bins=bins).state_dict().items()}
+    assert SIZES.tensor_shapes(bins, 6) == made

@@ -113,10 +113,9 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     if config.second_layers:
         shapes["second.head.weight"] = (config.phone_size, hidden)
         shapes["second.head.bias"] = (config.phone_size,)
-    with torch.device("meta"):
-        tdnn = config.time_delay_network()
-    if tdnn is not None:
-        shapes |= {f"tdnn.{name}": tuple(t.shape) for name, t in tdnn.state_dict().items()}
+    if config.tdnn:
+        own = config.tdnn.tensor_shapes(config.n_mels, config.phone_size)
+        shapes |= {f"tdnn.{name}": shape for name, shape in own.items()}
     return shapes
 
 

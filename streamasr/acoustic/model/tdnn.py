@@ -41,6 +41,40 @@ class TDNNConfig(Settings):
         """Whether the layer of this number, from 0, has gates."""
         return layer % self.gate_every == self.gate_every - 1
 
+    def bins(self, n_mels: int) -> int:
+        """Return how many bins the convolutions leave of ``n_mels``."""
+        return (n_mels + 3) // 4
+
+    def tensor_shapes(self, n_mels: int, output_size: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the tensors of a ``FactoredTDNN`` by their names."""
+        hidden, (first, second) = self.hidden_size, self.channels
+        shapes: dict[str, tuple[int, ...]] = {
+            "front.conv1.weight": (first, 1, 3, 3),
+            "front.conv1.bias": (first,),
+            "front.conv2.weight": (second, first, 3, 3),
+            "front.conv2.bias": (second,),
+            "front.down.weight": (self.front_size, self.bins(n_mels) * second),
+            "front.up.weight": (hidden, self.front_size),
+            "front.up.bias": (hidden,),
+            "offsets.0": (hidden,),
+            "before_head.weight": (self.head_size, hidden),
+            "before_head.bias": (self.head_size,),
+            "head.weight": (output_size, self.head_size),
+            "head.bias": (output_size,),
+        }
+        for number in range(len(self.dilations)):
+            layer = f"layers.{number}"
+            shapes[f"offsets.{number + 1}"] = (hidden,)
+            shapes[f"{layer}.down.weight"] = (self.bottleneck, 2 * hidden)
+            shapes[f"{layer}.up.weight"] = (hidden, 2 * self.bottleneck)
+            shapes[f"{layer}.up.bias"] = (hidden,)
+            if self.gated(number):
+                shapes[f"{layer}.squeeze.weight"] = (self.gate_size, hidden)
+                shapes[f"{layer}.squeeze.bias"] = (self.gate_size,)
+                shapes[f"{layer}.excite.weight"] = (hidden, self.gate_size)
+                shapes[f"{layer}.excite.bias"] = (hidden,)
+        return shapes
+
 
 def masked(x: Tensor, mask: Tensor | None) -> Tensor:
     """Return ``x (T, B, D)``, zero where ``mask (T, B)`` is."""
@@ -62,8 +96,7 @@ class TDNNFront(nn.Module):
         self.frames = config.frames
         self.conv1 = nn.Conv2d(1, first, 3, stride=(1, 2), padding=1)
         self.conv2 = nn.Conv2d(first, second, 3, stride=(config.frames, 2), padding=(0, 1))
-        bins = (n_mels + 3) // 4
-        self.down = nn.Linear(bins * second, config.front_size, bias=False)
+        self.down = nn.Linear(config.bins(n_mels) * second, config.front_size, bias=False)
         self.up = nn.Linear(config.front_size, config.hidden_size)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
