@@ -20,6 +20,11 @@ from .test_phones import words_of, write_lexicon
 
 SIZES = NetworkConfig(hidden_size=20, num_layers=2, dropout=0, second=2)
 LENGTHS = torch.tensor([9, 4, 7])
+SECOND = "second = 2"
+TDNN = (
+    "tdnn = { hidden_size = 24, bottleneck = 8, dilations = [1, 2], channels = [2, 4], "
+    "front_size = 12, gate_size = 4, gate_every = 2, head_size = 12 }"
+)
 
 
 def a_network(seed: int = 0) -> TrainingNetwork:
@@ -93,11 +98,11 @@ def finished(recipe, tone_data: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def second_recipe(recipe, finished: Path):
-    """Write the configuration of a second stack on ``finished``; returns its path."""
+    """Write the configuration of a second pass for ``finished``; returns its path."""
 
-    def write(name: str = "second", **values: int) -> Path:
+    def write(name: str = "second", network: str = SECOND, **values: int) -> Path:
         path = recipe(name, **values)
-        text = path.read_text().replace("num_layers = 2", "num_layers = 2\nsecond = 2")
+        text = path.read_text().replace("num_layers = 2", f"num_layers = 2\n{network}")
         path.write_text(
             f'init = "{finished}"\n{text}muon = true\n\n[phones]\nlexicon = "lexicon.txt"\n'
             "delay_seconds = 0.08\n\n[loss]\ncharacters = 0\nframes = 0.3\nphones = 1.0\n"
@@ -128,24 +133,29 @@ def test_it_learns_and_the_model_below_stays(second_recipe, finished: Path, tmp_
     assert relative_error(mean.second(r), model.second(r)) < 1e-4
 
 
-def test_a_run_stopped_while_its_rate_was_constant_can_be_cooled_down(second_recipe, tmp_path):
-    whole = train(load_config(second_recipe("whole", updates=10, decay=4, save_every=5)))
-    train(load_config(second_recipe("broken", updates=6, decay=0, save_every=3)))
-    broken = train(load_config(second_recipe("broken", updates=10, decay=4, save_every=5)))
+@pytest.mark.parametrize("network", [SECOND, TDNN])
+def test_a_run_stopped_while_its_rate_was_constant_can_be_cooled_down(
+    second_recipe, tmp_path, network
+):
+    whole = train(load_config(second_recipe("whole", network, updates=10, decay=4, save_every=5)))
+    train(load_config(second_recipe("broken", network, updates=6, decay=0, save_every=3)))
+    again = load_config(second_recipe("broken", network, updates=10, decay=4, save_every=5))
+    broken = train(again)
     assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
     assert load_bundle(broken).fingerprint == load_bundle(whole).fingerprint
 
 
+@pytest.mark.parametrize("network", [SECOND, TDNN])
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("init =", "#", "network.second needs init"),
+        ("init =", "#", r"network\.(second|tdnn) needs init"),
         ('lexicon = "lexicon.txt"', "", "needs phones.lexicon|need phones.lexicon"),
         ("characters = 0\n", "characters = 0.5\n", "loss.characters must be 0"),
     ],
 )
-def test_a_configuration_that_cannot_work_is_refused(second_recipe, old, new, message):
-    path = second_recipe()
+def test_a_configuration_that_cannot_work_is_refused(second_recipe, network, old, new, message):
+    path = second_recipe(network=network)
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(ConfigError, match=message):
         load_config(path)

@@ -16,12 +16,12 @@ from streamasr.training.config import NetworkConfig
 from streamasr.training.network import TrainingNetwork
 
 from ..conftest import relative_error
-from .test_second import finished, losses
+from .test_second import TDNN, finished, losses, second_recipe
 
-__all__ = ["finished"]
+__all__ = ["finished", "second_recipe"]
 
 BINS = 10
-TDNN = TDNNConfig(
+SMALL = TDNNConfig(
     hidden_size=16,
     bottleneck=6,
     dilations=(1, 2, 1),
@@ -31,19 +31,8 @@ TDNN = TDNNConfig(
     gate_every=2,
     head_size=7,
 )
-SIZES = NetworkConfig(hidden_size=20, num_layers=2, dropout=0, second=2, tdnn=TDNN)
+SIZES = NetworkConfig(hidden_size=20, num_layers=2, dropout=0, second=2, tdnn=SMALL)
 LENGTHS = torch.tensor([9, 4, 7])
-TABLE = """
-[network.tdnn]
-hidden_size = 24
-bottleneck = 8
-dilations = [1, 2]
-channels = [2, 4]
-front_size = 12
-gate_size = 4
-gate_every = 2
-head_size = 12
-"""
 
 
 def a_network(seed: int = 0) -> TrainingNetwork:
@@ -144,24 +133,8 @@ def test_orthogonalising_leaves_rows_orthogonal_and_of_one_length():
     assert farthest() < 1e-3
 
 
-@pytest.fixture
-def tdnn_recipe(recipe, finished: Path):
-    """Write the configuration of a time-delay network beside ``finished``; returns its path."""
-
-    def write(name: str = "tdnn", table: str = TABLE, **values: int) -> Path:
-        path = recipe(name, **values)
-        path.write_text(
-            f'init = "{finished}"\n{path.read_text()}muon = true\n{table}\n[phones]\n'
-            'lexicon = "lexicon.txt"\ndelay_seconds = 0.08\n\n[loss]\ncharacters = 0\n'
-            "frames = 0.3\nphones = 1.0\ndenominator = true\n"
-        )
-        return path
-
-    return write
-
-
-def test_it_learns_and_the_model_beside_it_stays(tdnn_recipe, finished: Path, tmp_path: Path):
-    folder = train(load_config(tdnn_recipe(updates=60, save_every=60, decay=20)))
+def test_it_learns_and_the_model_beside_it_stays(second_recipe, finished: Path, tmp_path: Path):
+    folder = train(load_config(second_recipe("tdnn", TDNN, updates=60, save_every=60, decay=20)))
     found = losses(tmp_path / "tdnn")
     assert sum(found[-5:]) < sum(found[:5]) - 2.5
     below, model = load_bundle(finished).model, load_bundle(folder).model
@@ -174,31 +147,9 @@ def test_it_learns_and_the_model_beside_it_stays(tdnn_recipe, finished: Path, tm
     assert relative_error(mean.second_pass(encoded), model.second_pass(encoded)) < 1e-4
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(tdnn_recipe, tmp_path):
-    whole = train(load_config(tdnn_recipe("whole", updates=10, decay=4, save_every=5)))
-    train(load_config(tdnn_recipe("broken", updates=6, decay=0, save_every=3)))
-    broken = train(load_config(tdnn_recipe("broken", updates=10, decay=4, save_every=5)))
-    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
-    assert load_bundle(broken).fingerprint == load_bundle(whole).fingerprint
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("init =", "#", "network.tdnn needs init"),
-        ("characters = 0\n", "characters = 0.5\n", "characters must be 0 with network.tdnn"),
-    ],
-)
-def test_a_configuration_that_cannot_work_is_refused(tdnn_recipe, old, new, message):
-    path = tdnn_recipe()
-    path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(ConfigError, match=message):
-        load_config(path)
-
-
-def test_a_network_of_other_sizes_is_refused(tdnn_recipe, tmp_path: Path):
-    folder = train(load_config(tdnn_recipe(updates=1)))
-    path = tdnn_recipe("other", table=TABLE.replace("hidden_size = 24", "hidden_size = 16"))
+def test_a_network_of_other_sizes_is_refused(second_recipe, tmp_path: Path):
+    folder = train(load_config(second_recipe(network=TDNN, updates=1)))
+    path = second_recipe("other", TDNN.replace("hidden_size = 24", "hidden_size = 16"))
     text = path.read_text().replace(str(tmp_path / "finished" / "model"), str(folder))
     path.write_text(text)
     with pytest.raises(ConfigError, match="time-delay network of other sizes"):
