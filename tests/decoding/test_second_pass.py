@@ -138,11 +138,10 @@ def test_a_state_is_pickled_with_its_own_timesteps_only(decoder):
 
 
 def test_the_model_s_own_second_pass_makes_a_recording_s_finals(recognizer, samples_folder):
-    """Beside the stack itself; and without it, the finals of a recording are others."""
-    encoded = torch.randn(9, recognizer.config.model.hidden_size)
-    second = recognizer.bundle.model.second
+    """Beside the network itself; and without it, the finals of a recording are others."""
+    encoded = torch.randn(9, recognizer.config.model.encoded_size)
     with torch.inference_mode():
-        expected = second(encoded[:, None])[:, 0]
+        expected = recognizer.bundle.model.second_pass(encoded[:, None])[:, 0]
     assert torch.equal(recognizer.acoustic.second_pass(encoded), expected)
     found = recognizer.transcribe(samples_folder / "dinner.flac")
     words = recognizer.words

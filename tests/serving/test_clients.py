@@ -110,8 +110,9 @@ def test_our_own_events_fit_their_schema(served, samples_folder, live, name):
 
 
 def test_without_a_pause_a_listener_gives_what_transcribe_gives(live, expected):
-    assert {name: live[name] for name in SAMPLES if name != "jfk"} == {
-        name: text for name, text in expected.items() if name != "jfk"
+    paused = ("jfk", "waiting")
+    assert {name: live[name] for name in SAMPLES if name not in paused} == {
+        name: text for name, text in expected.items() if name not in paused
     }
 
 

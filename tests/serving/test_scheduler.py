@@ -137,7 +137,7 @@ def test_any_number_of_threads_finds_the_same(recognizer, speech, decoders):
             assert caller.error is None
         assert [caller.finals for caller in callers[:4]] == [expected] * 4
         whole = " ".join(e.text for e in callers[4].events)
-        stream = recognizer.stream()
+        stream = recognizer.stream(partials=False)
         stream.accept(speech)
         assert whole == stream.finish().text
 
