@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from ..acoustic.model import ModelConfig
 from ..acoustic.model.second import reads_backward, reverse_rows
+from ..acoustic.model.tdnn import middle_frames
 from .parameters import AdaptedTensors
 
 __all__ = ["Posteriors", "posteriors"]
@@ -78,13 +79,15 @@ def posteriors(
 def _time_delay_network(
     sizes: ModelConfig, tensors: dict[str, Tensor], frames: Tensor, lengths: Tensor
 ) -> Tensor | None:
+    if not sizes.tdnn:
+        return None
     with torch.device("meta"):
         network = sizes.time_delay_network()
-    if network is None:
-        return None
+    assert network is not None
     prefix = "tdnn."
     own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-    log_probs: Tensor = functional_call(network, own, (network.own_frames(frames), lengths))
+    x = middle_frames(frames, sizes.tdnn.frames, sizes.n_mels)
+    log_probs: Tensor = functional_call(network, own, (x, lengths))
     return log_probs
 
 

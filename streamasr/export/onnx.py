@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..acoustic.model import AcousticModel, Bundle, SecondStack
 from ..acoustic.model.second import reads_backward
-from ..acoustic.model.tdnn import BYPASS, FactoredTDNN, TDNNLayer
+from ..acoustic.model.tdnn import BYPASS, FactoredTDNN, TDNNLayer, middle_frames
 
 __all__ = ["MODEL", "SECOND", "export_onnx"]
 
@@ -198,11 +198,11 @@ def _acoustic_graph(model: AcousticModel) -> onnx.GraphProto:
 
 def _second_input(g: _Graph, model: AcousticModel, r: str) -> str:
     """What the second pass reads, ``r`` for a model without one."""
-    if model.tdnn is None:
+    c = model.config
+    if not c.tdnn:
         return r
-    places = torch.arange(model.config.input_size)
-    own = model.tdnn.own_frames(places)
-    first, behind = g.integers(int(own[0])), g.integers(int(own[-1]) + 1)
+    places = middle_frames(torch.arange(c.input_size), c.tdnn.frames, c.n_mels).tolist()
+    first, behind = g.integers(places[0]), g.integers(places[-1] + 1)
     frames = g.one("Slice", "frames", first, behind, g.integers(2))
     return frames if model.second is None else g.one("Concat", r, frames, axis=2)
 

@@ -42,7 +42,9 @@ _READERS: dict[Kind, Reader] = {
 _TOLERANCE = 0.5
 """Seconds that a part may go beyond the end of its recording, as in Kaldi's extract-segments."""
 _WHOLE = 0.05
+"""Seconds at either end that an utterance may lack and still be all of its recording."""
 _SHORTEST = 0.1
+"""Seconds of an utterance."""
 _BREAKS_A_LINE = re.compile(r"[\t\n\r]")
 
 

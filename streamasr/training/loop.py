@@ -110,6 +110,12 @@ class _Run:
             self.dev = DevSet(config, self.frontend, self.tokens, on_failure)
         torch.manual_seed(config.seed)
         network = self._network()
+        # Made now, so that sizes which do not fit are refused before training.
+        self._bundle = BundleConfig(
+            delay_seconds=config.phones.delay_seconds if self.phones else 0.0,
+            frontend=self.features,
+            model=network.sizes,
+        )
         if start:
             network.load_exported(start.model)
         self._first_head: Head = "phones" if start and start.phones else "characters"
@@ -203,9 +209,7 @@ class _Run:
 
     def _export(self, name: str) -> Path:
         model = self.state.average.export()
-        delay = self.config.phones.delay_seconds if self.phones else 0.0
-        bundle = BundleConfig(delay_seconds=delay, frontend=self.features, model=model.config)
-        save_bundle(self.output / name, bundle, model, self.tokens, phones=self.phones)
+        save_bundle(self.output / name, self._bundle, model, self.tokens, phones=self.phones)
         return self.output / name
 
     def _labels(self, epoch: int) -> Labels | None:

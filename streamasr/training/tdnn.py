@@ -26,7 +26,8 @@ class TrainingTDNN(nn.Module):
     """``FactoredTDNN`` with batch normalisation behind each rectifier, dropout, and two heads.
 
     The head for frames classifies every timestep. Statistics are over all timesteps of a batch,
-    those that fill up its shorter rows included: batches have rows of like length.
+    those that fill up its shorter rows included: batches have rows of like length. Where several
+    processes train, each has those of its own batches, and the first one's are kept.
 
     ``dropout`` p weighs each unit of a row by a factor between ``1 - 2p`` and ``1 + 2p``, the same
     for all its timesteps (Povey et al. 2018).
@@ -65,7 +66,7 @@ class TrainingTDNN(nn.Module):
 
         They are of phones, and of frames.
         """
-        x = middle_frames(x, self.config.frames * self._n_mels, self._n_mels)
+        x = middle_frames(x, self.config.frames, self._n_mels)
         steps, delay = len(x), self.config.delay
         known = lengths.to(x.device) + delay
         mask = torch.arange(steps + delay, device=x.device)[:, None] < known

@@ -12,7 +12,13 @@ from torch import Tensor
 from streamasr.acoustic import AcousticStage
 from streamasr.acoustic.frontend import Frontend
 from streamasr.acoustic.model import AcousticModel, ModelConfig, load_bundle, save_bundle
-from streamasr.acoustic.model.tdnn import BYPASS, FactoredTDNN, TDNNConfig, TDNNLayer
+from streamasr.acoustic.model.tdnn import (
+    BYPASS,
+    FactoredTDNN,
+    TDNNConfig,
+    TDNNLayer,
+    middle_frames,
+)
 from streamasr.errors import ConfigError
 from streamasr.tokens import Tokens
 
@@ -129,9 +135,8 @@ def test_what_stands_behind_a_row_means_nothing():
 
 
 def test_it_reads_the_frames_in_the_middle_each_once():
-    network = a_network()
     stacked = torch.arange(40).unfold(0, 13, 3)[..., None].expand(-1, -1, BINS).flatten(1)
-    own = network.own_frames(stacked).reshape(-1, BINS)[:, 0]
+    own = middle_frames(stacked, 3, BINS).reshape(-1, BINS)[:, 0]
     assert own.tolist() == [*range(5, 5 + len(own))]
 
 
@@ -139,7 +144,7 @@ def with_both(folder: Path, tiny_folder: Path, second_layers: int) -> AcousticMo
     """Write a model folder with a time-delay network, and a second stack if it has layers."""
     torch.manual_seed(0)
     tiny, phones = load_bundle(tiny_folder), Tokens.phones()
-    frames = min(3, tiny.config.frontend.stack)
+    frames = tiny.config.frontend.stride or tiny.config.frontend.stack
     changed = {
         "phone_size": len(phones),
         "second_layers": second_layers,
@@ -150,6 +155,11 @@ def with_both(folder: Path, tiny_folder: Path, second_layers: int) -> AcousticMo
     config = tiny.config.model_copy(update={"model": sizes})
     save_bundle(folder, config, model, tiny.tokens, phones=phones)
     return model
+
+
+def kept_frames(model: AcousticModel) -> tuple[int, int]:
+    assert model.config.tdnn is not None
+    return model.config.tdnn.frames, model.config.n_mels
 
 
 @pytest.mark.parametrize("second_layers", [0, 2])
@@ -173,7 +183,7 @@ def test_two_networks_answer_with_the_mean_of_their_posteriors(
     frames = torch.randn(7, 2, model.config.input_size)
     r = torch.randn(7, 2, model.config.hidden_size)
     assert model.tdnn is not None
-    expected = model.tdnn(model.tdnn.own_frames(frames)).exp()
+    expected = model.tdnn(middle_frames(frames, *kept_frames(model))).exp()
     if model.second is not None:
         expected = (expected + model.second(r).exp()) / 2
     assert relative_error(model.second_pass(model.second_input(frames, r)).exp(), expected) < 1e-6
@@ -192,7 +202,7 @@ def test_what_it_reads_comes_out_of_the_stage_in_any_chunks(
         output, state = stage(chunk, state)
         found.append(output.encoded)
     encoded = torch.cat(found)
-    assert torch.equal(encoded, model.tdnn.own_frames(features))
+    assert torch.equal(encoded, middle_frames(features, *kept_frames(model)))
     expected = bundle.model.second_pass(encoded[:, None])[:, 0]
     assert torch.equal(stage.second_pass(encoded), expected)
 

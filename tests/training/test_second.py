@@ -22,7 +22,7 @@ SIZES = NetworkConfig(hidden_size=20, num_layers=2, dropout=0, second=2)
 LENGTHS = torch.tensor([9, 4, 7])
 SECOND = "second = 2"
 TDNN = (
-    "tdnn = { hidden_size = 24, bottleneck = 8, dilations = [1, 2], channels = [2, 4], "
+    "tdnn = { frames = 4, hidden_size = 24, bottleneck = 8, dilations = [1, 2], channels = [2, 4], "
     "front_size = 12, gate_size = 4, gate_every = 2, head_size = 12 }"
 )
 

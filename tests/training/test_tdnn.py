@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from streamasr.acoustic.model import load_bundle
-from streamasr.acoustic.model.tdnn import TDNNConfig
+from streamasr.acoustic.model.tdnn import TDNNConfig, middle_frames
 from streamasr.errors import ConfigError
 from streamasr.training import load_config, train
 from streamasr.training.averaging import average_runs
@@ -55,7 +55,7 @@ def test_what_is_exported_is_what_was_trained():
         expected = network(frames, LENGTHS)
         model = network.export()
         assert model.tdnn is not None
-        phones = model.tdnn(model.tdnn.own_frames(frames), LENGTHS)
+        phones = model.tdnn(middle_frames(frames, SMALL.frames, BINS), LENGTHS)
     for row, length in enumerate(LENGTHS):
         assert relative_error(phones[:length, row], expected[:length, row, 7:12]) < 1e-6
 
@@ -145,6 +145,13 @@ def test_it_learns_and_the_model_beside_it_stays(second_recipe, finished: Path, 
     mean = load_bundle(tmp_path / "mean").model
     encoded = model.second_input(frames, model.encode(frames)[0])
     assert relative_error(mean.second_pass(encoded), model.second_pass(encoded)) < 1e-4
+
+
+def test_frames_that_timesteps_do_not_advance_by_are_refused_at_once(second_recipe, tmp_path):
+    path = second_recipe("unfit", TDNN.replace("frames = 4", "frames = 3"), updates=1)
+    with pytest.raises(ConfigError, match="frames is 3, but timesteps advance by 4"):
+        train(load_config(path))
+    assert not (tmp_path / "unfit" / "checkpoint.pt").exists()
 
 
 def test_a_network_of_other_sizes_is_refused(second_recipe, tmp_path: Path):

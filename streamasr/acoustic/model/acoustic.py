@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...validated import Settings
 from .convolutions import Convolutions
 from .second import SecondStack
-from .tdnn import FactoredTDNN, TDNNConfig
+from .tdnn import FactoredTDNN, TDNNConfig, middle_frames
 
 __all__ = ["AcousticModel", "ModelConfig", "log_softmax_heads", "tensor_shapes"]
 
@@ -194,9 +194,9 @@ class AcousticModel(nn.Module):
         That is ``(T, B, encoded_size)``: ``r`` for the second stack, and the frames in the middle
         of each timestep for the time-delay network.
         """
-        parts = [r] if self.second is not None else []
-        if self.tdnn is not None:
-            parts.append(self.tdnn.own_frames(frames))
+        c, parts = self.config, [r] if self.second is not None else []
+        if c.tdnn:
+            parts.append(middle_frames(frames, c.tdnn.frames, c.n_mels))
         return torch.cat(parts, dim=-1) if parts else r[..., :0]
 
     def second_pass(self, encoded: Tensor, lengths: Tensor | None = None) -> Tensor:

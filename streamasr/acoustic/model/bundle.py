@@ -49,10 +49,16 @@ class BundleConfig(Settings):
                 f"model.input_size is {self.model.input_size}, but the frontend gives "
                 f"{self.frontend.feature_size} values a timestep"
             )
-        if self.model.channels and self.model.n_mels != self.frontend.n_mels:
+        if (self.model.channels or self.model.tdnn) and self.model.n_mels != self.frontend.n_mels:
             raise ValueError(
                 f"model.n_mels is {self.model.n_mels}, "
                 f"but the frontend has {self.frontend.n_mels} bins"
+            )
+        advance = self.frontend.stride or self.frontend.stack
+        if self.model.tdnn and self.model.tdnn.frames != advance:
+            raise ValueError(
+                f"model.tdnn.frames is {self.model.tdnn.frames}, "
+                f"but timesteps advance by {advance} frames"
             )
         return self
 

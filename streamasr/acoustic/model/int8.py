@@ -84,13 +84,15 @@ class Int8AcousticModel(AcousticModel):
         self.add_module("head", Int8Linear(matrix("head.weight"), vector("head.bias")))
         self.second = config.second()
         if self.second is not None:  # runs once a segment: in float32
-            known = {k: v for k, v in stored.items() if k.startswith("second.")}
-            floats = {k.removeprefix("second."): v.float() for k, v in from_int8(known).items()}
-            self.second.load_state_dict(floats)
+            self.second.load_state_dict(_floats(stored, "second."))
         self.tdnn = config.time_delay_network()
         if self.tdnn is not None:
-            known = {k: v for k, v in stored.items() if k.startswith("tdnn.")}
-            floats = {k.removeprefix("tdnn."): v.float() for k, v in from_int8(known).items()}
-            self.tdnn.load_state_dict(floats)
+            self.tdnn.load_state_dict(_floats(stored, "tdnn."))
             if computes_in_bfloat16():
                 self.tdnn.bfloat16()
+
+
+def _floats(stored: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors of one part of a model, in float32."""
+    part = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
+    return {name: tensor.float() for name, tensor in from_int8(part).items()}

@@ -81,14 +81,17 @@ def masked(x: Tensor, mask: Tensor | None) -> Tensor:
     return x if mask is None else x * mask[..., None].to(x.dtype)
 
 
-def middle_frames(frames: Tensor, size: int, n_mels: int) -> Tensor:
-    """Return the ``size`` values in the middle of ``frames (..., stack * n_mels)``."""
-    before = (frames.shape[-1] - size) // n_mels // 2 * n_mels
-    return frames[..., before : before + size]
+def middle_frames(timesteps: Tensor, count: int, n_mels: int) -> Tensor:
+    """Return the ``count`` frames in the middle of ``timesteps (..., stack * n_mels)``.
+
+    Of as many as a timestep advances by, one timestep's after the other's, each frame comes once.
+    """
+    before = (timesteps.shape[-1] // n_mels - count) // 2 * n_mels
+    return timesteps[..., before : before + count * n_mels]
 
 
 class TDNNFront(nn.Module):
-    """Two convolutions over frames and mel bins, from three frames a timestep to one vector."""
+    """Two convolutions over frames and mel bins, from a timestep's frames to one vector."""
 
     def __init__(self, config: TDNNConfig, n_mels: int) -> None:
         super().__init__()
@@ -142,7 +145,10 @@ class TDNNLayer(nn.Module):
         return y
 
     def gates(self, x: Tensor, lengths: Tensor | None) -> Tensor | None:
-        """Return the gates ``(B, D)`` for ``x (T, B, D)``, zero behind ``lengths (B,)``."""
+        """Return the gates ``(B, D)`` for ``x (T, B, D)``, which is 0 behind ``lengths (B,)``.
+
+        None for a layer without gates.
+        """
         if self.squeeze is None or self.excite is None:
             return None
         count = len(x) if lengths is None else lengths.to(x.device)[:, None]
@@ -168,13 +174,6 @@ class FactoredTDNN(nn.Module):
         self.before_head = nn.Linear(hidden, config.head_size)
         self.norm = nn.LayerNorm(config.head_size, eps=NORM_EPSILON, elementwise_affine=False)
         self.head = nn.Linear(config.head_size, output_size)
-
-    def own_frames(self, frames: Tensor) -> Tensor:
-        """Return the frames in the middle of timesteps ``frames (..., stack * n_mels)``, (..., I).
-
-        As many as a timestep advances by, so that one after the other they are all frames, once.
-        """
-        return middle_frames(frames, self.input_size, self.input_size // self.config.frames)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Map ``x (T, B, I)`` of whole segments to ``log_probs (T, B, P)``.
