@@ -65,18 +65,19 @@ class EventFormatter:
     def _partial(self, event: Event, state: EventFormatState) -> tuple[Event, EventFormatState]:
         state = self._resumed(event, state)
         new = event.words[len(state.read) : event.firm]
-        tokens, current = self._formatter.read(new, state.current)
+        decided, current = self._formatter.read(new, state.current)
         state = replace(
             state,
             current=current,
             read=(*state.read, *new),
-            tokens=(*state.tokens, *tokens),
+            tokens=(*state.tokens, *decided),
         )
         rest = self._formatter.preview(event.words[len(state.read) :], current)
-        decided = sum(len(token.words) for token in state.tokens)
-        decided += self._formatter.count_decided(current)
-        firm = self._place(event.words, decided, event.firm)
-        return replace(event, tokens=(*state.tokens, *rest), firm=firm), state
+        count = sum(len(token.words) for token in state.tokens)
+        count += self._formatter.count_decided(current)
+        firm = self._place(event.words, count, event.firm)
+        tokens = self._with_words((*state.tokens, *rest), event.words)
+        return replace(event, tokens=tokens, firm=firm), state
 
     def _final(self, event: Event, state: EventFormatState) -> tuple[Event, EventFormatState]:
         if not event.words:  # what partials showed was noise
@@ -97,7 +98,7 @@ class EventFormatter:
         return EventFormatState(state.begun, state.begun)
 
     def _with_words(self, tokens: Sequence[Token], words: Sequence[Word]) -> tuple[Token, ...]:
-        """Return tokens of ``words``: a final's confidences are not those of its partials."""
+        """Return tokens of ``words``: an event's confidences are not those of the one before."""
         said = iter(word for word in words if not self._formatter.left_out(word))
         return tuple(
             replace(token, words=tuple(next(said) for _ in token.words)) for token in tokens

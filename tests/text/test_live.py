@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -48,8 +49,14 @@ def test_firm_words_keep_their_form_and_partials_change_no_final(segments, data)
                 continue
             # What is not firm may be heard otherwise, and later.
             tail = [Word("mister", w.start + 0.1, w.end + 0.1, 0.5) for w in words[firm:count]]
-            event, state = stage(partial([*words[:firm], *tail], firm, number), state)
+            # The pass over the whole segment hears firm words anew, with another confidence.
+            sure = data.draw(st.sampled_from([0.5, 0.9]))
+            heard = [*(replace(w, confidence=sure) for w in words[:firm]), *tail]
+            event, state = stage(partial(heard, firm, number), state)
             assert event.firm <= firm
+            assert [word for token in event.tokens for word in token.words] == [
+                word for word in heard if not made.left_out(word)
+            ]
             now = event.firm, shown(event, event.firm)
             assert now[0] >= before[0]
             assert now[1][: before[0]] == before[1]
