@@ -21,6 +21,9 @@ __all__ = [
 
 BYPASS = 0.66
 """What a layer keeps of its input (Povey et al. 2018)."""
+MULTIPLE = 64
+"""Of how many timesteps a segment is filled up to: oneDNN compiles for each length anew, and keeps
+5 MB of it."""
 
 
 class TDNNConfig(Settings):
@@ -187,7 +190,10 @@ class FactoredTDNN(nn.Module):
         if not steps:
             return torch.zeros(0, rows, self.head.out_features, device=x.device)
         delay, (offset, *offsets) = self.config.delay, self.offsets
-        x = torch.cat([x.new_zeros(delay, *x.shape[1:]), x])
+        filled = -(steps + delay) % MULTIPLE
+        x = torch.cat([x.new_zeros(delay, *x.shape[1:]), x, x.new_zeros(filled, *x.shape[1:])])
+        if lengths is None and filled:
+            lengths = torch.full((rows,), steps)
         mask, known = None, None
         if lengths is not None:
             known = lengths.to(x.device) + delay
