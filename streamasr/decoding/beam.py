@@ -6,7 +6,9 @@ memory is bounded by its longest length. The best hypotheses of a segment are re
 recurrent language model, if the model folder has one, whose state carries over segments.
 
 Where the acoustic model has a second pass, a segment that has ended is searched again, in
-posteriors that know all of it (the cascade of Narayanan et al. 2020, arXiv:2010.14606).
+posteriors that know all of it (the cascade of Narayanan et al. 2020, arXiv:2010.14606). Partials
+come from the first pass, or, with ``partial_block``, from the second, run over windows that know a
+tenth of a second of what follows.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ class BeamState:
     """The state of a stream. A value: copy it, pickle it, continue from it twice.
 
     Attributes:
-        search: the hypotheses of the segment.
+        search: the hypotheses of the segment, after ``searched`` of its timesteps.
         before, steps: timesteps before the segment, and its own.
         blanks: timesteps since the last one that was not blank.
         spoken: whether any timestep of the segment was not blank.
@@ -64,6 +66,7 @@ class BeamState:
     search: SearchState
     before: int = 0
     steps: int = 0
+    searched: int = 0
     blanks: int = 0
     spoken: bool = False
     alternatives: tuple[Alternative, ...] = (Alternative("", 0.0),)
@@ -204,7 +207,7 @@ class BeamDecoder:
         for count, (word, span) in enumerate(zip(best.text, best.spans, strict=True)):
             rest = [(share, text) for share, text in rest if text[count : count + 1] == (word,)]
             agreeing = sum(share for share, _ in rest)
-            ended = state.steps - 1 - span.last_step
+            ended = state.searched - 1 - span.last_step
             if agreeing < self._config.partial_share * mass or ended < self._settle:
                 return best.spans[:count]
             mass = agreeing
@@ -240,14 +243,27 @@ class BeamDecoder:
         """
         if self._second is None or not state.encoded:
             return self.candidates(self._closed(state.search, state), state)
-        share, first = self._config.second_share, np.concatenate(state.log_probs)
-        second = self._second(torch.cat(state.encoded)).numpy()
-        mixed = np.logaddexp(second + np.log(share), first + np.log(max(1 - share, 1e-30)))
+        mixed = self._mixed(np.concatenate(state.log_probs), torch.cat(state.encoded))
         search = self._search.advance(mixed, self._search.initial_state(), state.bias)
         candidates = self.candidates(self._closed(search, state), state)
         said = tuple(word.text for word in firm)
         kept = [each for each in candidates if each.text[: len(said)] == said]
-        return kept or self.candidates(self._closed(state.search, state), state)
+        if kept:
+            return kept
+        state = self._searched(state, state.steps)
+        return self.candidates(self._closed(state.search, state), state)
+
+    def _mixed(
+        self, log_probs: NDArray[np.float32], encoded: Tensor, part: slice = slice(None)
+    ) -> NDArray[np.float32]:
+        """Return the mean of the posteriors of both passes, of a ``part`` of what is given."""
+        assert self._second is not None
+        share, first = self._config.second_share, log_probs[part]
+        second = self._second(encoded).numpy()[part]
+        mixed: NDArray[np.float32] = np.logaddexp(
+            second + np.log(share), first + np.log(max(1 - share, 1e-30))
+        )
+        return mixed
 
     def _closed(self, search: SearchState, state: BeamState) -> SearchState:
         """Return the search at a segment's end: feed the space that ends a spelled word."""
@@ -330,22 +346,38 @@ class BeamDecoder:
         if encoded is not None and self._second is not None:
             state = replace(
                 state,
+                steps=state.steps + len(own),
                 log_probs=(*state.log_probs, own),
                 encoded=(*state.encoded, encoded[part].clone()),  # not the whole batch
             )
-        else:
-            state = replace(self._searched(state), lazy=False)
-        if not state.lazy:
-            search = self._search.advance(own, state.search, state.bias)
-            state = replace(state, search=search)
-        return replace(state, steps=state.steps + len(own))
+            return state if state.lazy else self._searched(state)
+        state = self._searched(state, state.steps)
+        search = self._search.advance(own, state.search, state.bias)
+        steps = state.steps + len(own)
+        return replace(state, search=search, steps=steps, searched=steps)
 
-    def _searched(self, state: BeamState) -> BeamState:
-        """Return the state after the first pass has searched all of the segment."""
-        if not state.lazy or not state.log_probs:
-            return state
-        search = self._search.advance(np.concatenate(state.log_probs), state.search, state.bias)
-        return replace(state, search=search, lazy=False)
+    def _searched(self, state: BeamState, end: int | None = None) -> BeamState:
+        """Return the state after what can be searched of the segment, or ``end`` timesteps.
+
+        The second pass searches blocks, at the same places however the segment came.
+        """
+        block, ahead = self._config.partial_block, self._config.partial_ahead
+        start, search = state.searched, state.search
+        if start == state.steps:
+            return replace(state, lazy=False)
+        log_probs = np.concatenate(state.log_probs)
+        if not block:
+            search = self._search.advance(log_probs[start:], search, state.bias)
+            return replace(state, search=search, searched=state.steps, lazy=False)
+        encoded = torch.cat(state.encoded)
+        while start < (end or 0) or start + block + ahead <= state.steps:
+            stop = min(start + block, state.steps)
+            first = max(0, start - self._config.partial_behind)
+            window = slice(first, stop + ahead)
+            part = slice(start - first, stop - first)
+            mixed = self._mixed(log_probs[window], encoded[window], part)
+            search, start = self._search.advance(mixed, search, state.bias), stop
+        return replace(state, search=search, searched=start, lazy=False)
 
     def _text(self, word: int, bias: Bias | None) -> str:
         size = len(self._graph.text_ends)

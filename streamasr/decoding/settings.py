@@ -33,6 +33,11 @@ class BeamConfig(Settings):
     rescoring_word_score: float | None = Field(None, description="then in word_score's place")
     pause_seconds: float = Field(0.6, gt=0, description="of blanks that end a segment")
     second_share: float = Field(0.5, gt=0, le=1, description="of the second pass in posteriors")
+    partial_block: int = Field(
+        0, ge=0, description="timesteps that partials' second pass advances by; 0 for none"
+    )
+    partial_ahead: int = Field(3, ge=0, description="timesteps that it knows behind a block")
+    partial_behind: int = Field(50, ge=0, description="and before it")
     firm_confidence: float = Field(
         0.9, ge=0, le=1, description="of words that a second pass shall not change"
     )

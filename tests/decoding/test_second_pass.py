@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamasr.decoding import BeamConfig, BeamDecoder, load_beam
@@ -74,9 +74,11 @@ def with_settings(decoder: BeamDecoder, **settings: float) -> BeamDecoder:
     other=texts,
     cuts=st.lists(st.integers(0, 50), max_size=5),
     partials=st.booleans(),
+    block=st.integers(0, 3),
 )
-def test_any_chunking_gives_the_same_words(decoder, text, other, cuts, partials):
+def test_any_chunking_gives_the_same_words(decoder, text, other, cuts, partials, block):
     size = min(len(text), len(other))
+    decoder = with_settings(decoder, partial_block=block)
     first, second = posteriors(text[:size]), posteriors(other[:size])
     whole, _ = run(decoder, first, second, partials=partials)
     assert run(decoder, first, second, partials=partials, cuts=cuts)[0] == whole
@@ -93,19 +95,83 @@ def test_the_second_pass_decides_what_the_first_left_open(decoder, before, word,
     assert [w.text for w in run(trusting, first, second)[0]] == [before, word]
 
 
-def test_words_that_were_firm_stay(decoder):
-    """What partials call firm is in the final, whatever the second pass says."""
-    decoder = with_settings(decoder, second_share=0.999, firm_confidence=0.5, beam_threshold=4.0)
+@pytest.mark.parametrize("block", [0, 1, 3])
+def test_words_that_were_firm_stay(decoder, block):
+    """What partials call firm is in the final, whatever the second pass says in the end."""
+
+    def late(encoded: torch.Tensor) -> torch.Tensor:
+        """Change its mind as soon as it hears all."""
+        return answers(encoded) if len(encoded) == len(first) else first[: len(encoded)]
+
+    decoder = BeamDecoder(
+        TOKENS,
+        STEP,
+        decoder._graph,
+        BeamConfig(
+            second_share=0.999,
+            firm_confidence=0.5,
+            beam_threshold=4.0,
+            partial_block=block,
+            partial_ahead=2,
+            partial_behind=100,
+        ),
+        second=late,
+    )
     first, second = posteriors("i see cats the cats "), posteriors("i see cats the cats ")
     second[:6] = posteriors("the   ")
     state = decoder.initial_state()
     _, state = decoder(first, state, as_encoded(second))
     firm = [(w.text, w.start, w.end) for w in decoder.partial(state)[: decoder.firm(state)]]
     assert [text for text, _, _ in firm[:1]] == ["i"]
-    words, _ = decoder.finish(state)
+    words, ended = decoder.finish(state)
+    assert ended.searched == ended.steps == 0
     assert [(w.text, w.start, w.end) for w in words][: len(firm)] == firm
     free, _ = run(decoder, first, second, partials=False)
     assert [w.text for w in free][:1] == ["the"]
+
+
+def knows_what_it_is_given(encoded: torch.Tensor) -> torch.Tensor:
+    """A second pass whose answer for each timestep hangs on all that it is given."""
+    return (answers(encoded) + 0.3 * answers(encoded).exp().mean(0)).log_softmax(-1)
+
+
+windows = st.tuples(st.integers(1, 5), st.integers(0, 4), st.integers(0, 6))
+
+
+@example(text="i see cats the cats", other="the sea i see cats ", sizes=(3, 2, 4), cuts=[5])
+@given(text=texts, other=texts, sizes=windows, cuts=st.lists(st.integers(0, 50), max_size=5))
+def test_partials_come_from_windows_of_the_second_pass(folder, text, other, sizes, cuts):  # noqa: F811
+    """Beside a search of the windows' mixed posteriors, one after the other, at any chunking."""
+    size, (block, ahead, behind) = min(len(text), len(other)), sizes
+    first, second = posteriors(text[:size]), posteriors(other[:size])
+    config = BeamConfig(
+        pause_seconds=9, partial_block=block, partial_ahead=ahead, partial_behind=behind
+    )
+    graph = load_beam(folder, TOKENS, STEP)._graph
+    decoder = BeamDecoder(TOKENS, STEP, graph, config, second=knows_what_it_is_given)
+    plain = BeamDecoder(TOKENS, STEP, graph, config)
+    half, mixed = torch.tensor(2.0).log(), [torch.zeros(0, len(TOKENS))]
+    for start in range(0, max(0, size - ahead - block + 1), block):
+        low, high = max(0, start - behind), start + block + ahead
+        heard = knows_what_it_is_given(as_encoded(second[low:high]))[start - low :][:block]
+        mixed.append(torch.logaddexp(first[start : start + block], heard) - half)
+    expected = plain.initial_state()
+    _, expected = plain(torch.cat(mixed), expected)
+    for partials in (True, False):
+        state = decoder.initial_state(partials=partials)
+        for log_probs, encoded in zip(
+            first.tensor_split(sorted(cuts)),
+            as_encoded(second).tensor_split(sorted(cuts)),
+            strict=True,
+        ):
+            _, state = decoder(log_probs, state, encoded)
+        searched = decoder._searched(state)
+        assert searched.searched == expected.steps
+        found = decoder._search.best_paths(searched.search, 3)
+        paths = plain._search.best_paths(expected.search, 3)
+        assert [path.score for path in found] == pytest.approx([path.score for path in paths])
+        best, other_best = found[0].spans, paths[0].spans
+        assert [(s.word, s.last_step) for s in best] == [(s.word, s.last_step) for s in other_best]
 
 
 @given(text=texts, cut=st.integers(0, 50))
