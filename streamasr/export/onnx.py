@@ -258,8 +258,7 @@ def _time_delay_network(g: _Graph, network: FactoredTDNN, x: str) -> str:
         y = g.one("Relu", g.linear(_pairs(g, narrow, d), layer.up))
         y = g.one("Add", y, g.constant(offset))
         if layer.squeeze is not None and layer.excite is not None:
-            mean = g.one("ReduceMean", r, axes=[0], keepdims=0)
-            squeezed = g.one("Relu", g.linear(mean, layer.squeeze))
+            squeezed = g.one("Relu", g.linear(_mean(g, r, layer.reach), layer.squeeze))
             gates = g.one("Sigmoid", g.linear(squeezed, layer.excite))
             y = g.one("Mul", y, g.one("Mul", gates, g.constant(torch.tensor([2.0]))))
         r = g.one("Add", g.one("Mul", r, g.constant(torch.tensor([BYPASS]))), y)
@@ -267,6 +266,15 @@ def _time_delay_network(g: _Graph, network: FactoredTDNN, x: str) -> str:
         r = g.one("Slice", r, g.integers(0), g.integers(-c.delay), g.integers(0))
     z = g.norm(g.linear(r, network.before_head), c.head_size)
     return g.one("LogSoftmax", g.linear(z, network.head), axis=-1)
+
+
+def _mean(g: _Graph, x: str, reach: int) -> str:
+    """The mean of ``x (T, 1, D)``, over all timesteps or ``reach`` to each side."""
+    if not reach:
+        return g.one("ReduceMean", x, axes=[0], keepdims=0)
+    pool = {"kernel_shape": [2 * reach + 1], "pads": [reach, reach], "count_include_pad": 0}
+    means = g.one("AveragePool", g.one("Transpose", x, perm=[1, 2, 0]), **pool)
+    return g.one("Transpose", means, perm=[2, 0, 1])
 
 
 def _pairs(g: _Graph, x: str, apart: int) -> str:

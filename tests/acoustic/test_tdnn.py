@@ -83,17 +83,21 @@ def reference(x: Tensor, network: FactoredTDNN) -> Tensor:
 
     for number, d in enumerate(c.dilations):
         name = f"layers.{number}"
-        gate = torch.ones(c.hidden_size, dtype=torch.float64)
+        gates = [torch.ones(c.hidden_size, dtype=torch.float64)] * len(r)
         if number % c.gate_every == c.gate_every - 1:
-            squeezed = linear(f"{name}.squeeze", torch.stack(r).mean(0)).clamp(min=0)
-            gate = 2 * linear(f"{name}.excite", squeezed).sigmoid()
+            reach = c.gate_reach or len(r)
+            means = [
+                torch.stack(r[max(0, t - reach) : t + reach + 1]).mean(0) for t in range(len(r))
+            ]
+            squeezed = [linear(f"{name}.squeeze", mean).clamp(min=0) for mean in means]
+            gates = [2 * linear(f"{name}.excite", one).sigmoid() for one in squeezed]
         narrow = {
             t: linear(f"{name}.down", torch.cat([at(r, t - d), at(r, t)]))
             for t in range(len(r) + d)
         }
         r = [
             BYPASS * r[t]
-            + gate
+            + gates[t]
             * (
                 linear(f"{name}.up", torch.cat([narrow[t], narrow[t + d]])).clamp(min=0)
                 + weights[f"offsets.{number + 1}"]
@@ -110,9 +114,10 @@ def reference(x: Tensor, network: FactoredTDNN) -> Tensor:
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("lengths", [[9], [11, 1, 4], [3, 3]])
+@pytest.mark.parametrize("reach", [0, 1, 3, 20])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_it_is_what_a_plain_loop_computes(lengths, seed):
-    network = a_network(seed=seed)
+def test_it_is_what_a_plain_loop_computes(lengths, seed, reach):
+    network = a_network(SIZES.model_copy(update={"gate_reach": reach}), seed=seed)
     x = torch.randn(max(lengths), len(lengths), network.input_size)
     found = network(x, torch.tensor(lengths))
     for row, length in enumerate(lengths):

@@ -64,11 +64,12 @@ def test_the_second_pass_is_the_models(bundle, exported):
     assert (torch.from_numpy(found) - bundle.model.second_pass(encoded)).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("second_layers", [0, 1])
+@pytest.mark.parametrize(("second_layers", "reach"), [(0, 0), (1, 0), (0, 5), (0, 40)])
 @torch.inference_mode()
-def test_a_time_delay_network_is_the_models(bundle, tmp_path, second_layers):
+def test_a_time_delay_network_is_the_models(bundle, tmp_path, second_layers, reach):
     torch.manual_seed(0)
-    changed = {"num_layers": 1, "second_layers": second_layers, "tdnn": SMALL}
+    network = SMALL.model_copy(update={"gate_reach": reach})
+    changed = {"num_layers": 1, "second_layers": second_layers, "tdnn": network}
     sizes = bundle.config.model.model_copy(update=changed)
     model = AcousticModel(sizes)
     assert model.tdnn is not None

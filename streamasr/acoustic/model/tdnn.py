@@ -17,6 +17,7 @@ __all__ = [
     "TDNNLayer",
     "masked",
     "middle_frames",
+    "moving_mean",
 ]
 
 BYPASS = 0.66
@@ -36,6 +37,9 @@ class TDNNConfig(Settings):
     channels: tuple[PositiveInt, PositiveInt] = (32, 48)
     front_size: int = Field(256, gt=0, description="between convolutions and first layer")
     gate_size: int = Field(64, gt=0, description="between a segment's mean and a layer's gates")
+    gate_reach: int = Field(
+        0, ge=0, description="timesteps to each side whose mean gates read, 0 for all of a segment"
+    )
     gate_every: int = Field(3, gt=0, description="layers, of which the last has gates")
     head_size: int = Field(256, gt=0, description="between last layer and head")
     delay: int = Field(3, ge=0, description="timesteps that the input is held back")
@@ -93,6 +97,23 @@ def middle_frames(timesteps: Tensor, count: int, n_mels: int) -> Tensor:
     return timesteps[..., before : before + count * n_mels]
 
 
+def moving_mean(x: Tensor, reach: int, count: Tensor | int) -> Tensor:
+    """Return the mean over each timestep of ``x (T, B, D)`` and ``reach`` to each side.
+
+    ``count`` is how many timesteps there are, ``(B, 1)`` where rows differ; behind them x is 0.
+    """
+    steps = torch.arange(len(x), device=x.device)
+    low, high = (steps - reach).clamp(min=0), steps + reach + 1
+    sums = nn.functional.pad(
+        x.cumsum(0, dtype=torch.promote_types(x.dtype, torch.float32)), (0, 0) * 2 + (1, 0)
+    )
+    total = sums[high.clamp(max=len(x))] - sums[low]
+    seen = (
+        torch.as_tensor(count, device=x.device).clamp(max=high[:, None, None]) - low[:, None, None]
+    )
+    return (total / seen.clamp(min=1)).to(x.dtype)
+
+
 class TDNNFront(nn.Module):
     """Two convolutions over frames and mel bins, from a timestep's frames to one vector."""
 
@@ -132,6 +153,7 @@ class TDNNLayer(nn.Module):
         self.dilation = config.dilations[number]
         self.down = nn.Linear(2 * hidden, bottleneck, bias=False)
         self.up = nn.Linear(2 * bottleneck, hidden)
+        self.reach = config.gate_reach
         self.squeeze: nn.Linear | None = None
         self.excite: nn.Linear | None = None
         if config.gated(number):
@@ -148,14 +170,20 @@ class TDNNLayer(nn.Module):
         return y
 
     def gates(self, x: Tensor, lengths: Tensor | None) -> Tensor | None:
-        """Return the gates ``(B, D)`` for ``x (T, B, D)``, which is 0 behind ``lengths (B,)``.
+        """Return the gates for ``x (T, B, D)``, which is 0 behind ``lengths (B,)``.
 
-        None for a layer without gates.
+        They are ``(B, D)`` for a segment's mean, ``(T, B, D)`` for one with a reach. None for a
+        layer without gates.
         """
         if self.squeeze is None or self.excite is None:
             return None
         count = len(x) if lengths is None else lengths.to(x.device)[:, None]
-        y: Tensor = self.excite(self.squeeze(x.sum(0) / count).relu())
+        if self.reach:  # the mean of products is the product of the mean, and narrower
+            narrow = nn.functional.linear(x, self.squeeze.weight)
+            squeezed = moving_mean(narrow, self.reach, count) + self.squeeze.bias
+        else:
+            squeezed = self.squeeze(x.sum(0) / count)
+        y: Tensor = self.excite(squeezed.relu())
         return 2 * y.sigmoid()
 
 
