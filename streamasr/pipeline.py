@@ -41,7 +41,7 @@ class LivePipeline:
     """Recognition with endpoints: ``(samples, state) -> (events, state)``. Immutable.
 
     The stages one after the other, the last of them only with a ``formatter``; ``forward`` runs the
-    second for many sessions at once. ``windows`` are ``SegmentDecoder``'s.
+    second for many sessions at once.
     """
 
     def __init__(
@@ -50,12 +50,10 @@ class LivePipeline:
         words: WordDecoder,
         endpoint: EndpointConfig | None = None,
         formatter: Formatter | None = None,
-        *,
-        windows: bool = True,
     ) -> None:
         self.segmenter = Segmenter(acoustic.frontend, endpoint)
         self.acoustic = acoustic
-        self.decoding = SegmentDecoder(words, acoustic.frontend.sample_rate, windows=windows)
+        self.decoding = SegmentDecoder(words, acoustic.frontend.sample_rate)
         self.text = EventFormatter(formatter) if formatter else None
 
     def initial_state(self) -> ListenState:

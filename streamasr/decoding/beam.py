@@ -61,7 +61,6 @@ class BeamState:
         log_probs, encoded: the segment's, ``(T, V)`` and ``(T, E)``, chunk by chunk, for a second
             pass.
         lazy: whether only the second pass searches.
-        windows: whether partials are heard by the second pass, where the settings have blocks.
     """
 
     search: SearchState
@@ -76,7 +75,6 @@ class BeamState:
     log_probs: tuple[NDArray[np.float32], ...] = ()
     encoded: tuple[Tensor, ...] = ()
     lazy: bool = False
-    windows: bool = True
 
 
 SecondPass = Callable[[Tensor], Tensor]
@@ -137,20 +135,16 @@ class BeamDecoder:
             return None, []
         return build_bias(hotwords, self._graph, self._tokens, self._rules, self._mixture)
 
-    def initial_state(
-        self, bias: Bias | None = None, *, partials: bool = True, windows: bool = True
-    ) -> BeamState:
+    def initial_state(self, bias: Bias | None = None, *, partials: bool = True) -> BeamState:
         """Return the state before the first timestep, with the stream's own hotwords if given.
 
-        Without ``partials``, which then take long, a segment is searched once, as it ends. Without
-        ``windows`` they come from the first pass, for less.
+        Without ``partials``, which then take long, a segment is searched once, as it ends.
         """
         return BeamState(
             self._search.initial_state(),
             rescorer=self._rescorer.initial_state() if self._rescorer else None,
             bias=bias or self._bias,
             lazy=not partials and self._second is not None,
-            windows=windows,
         )
 
     def __call__(
@@ -240,7 +234,6 @@ class BeamDecoder:
             rescorer=state.rescorer,
             bias=state.bias,
             lazy=state.lazy,
-            windows=state.windows,
         )
 
     def _final_candidates(self, state: BeamState, firm: Sequence[Word]) -> list[Candidate]:
@@ -368,8 +361,7 @@ class BeamDecoder:
 
         The second pass searches blocks, at the same places however the segment came.
         """
-        block = self._config.partial_block if state.windows else 0
-        ahead = self._config.partial_ahead
+        block, ahead = self._config.partial_block, self._config.partial_ahead
         start, search = state.searched, state.search
         if start == state.steps:
             return replace(state, lazy=False)

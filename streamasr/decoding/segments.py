@@ -49,19 +49,16 @@ class SegmentState:
 class SegmentDecoder:
     """Parts of segments, and what the acoustic model made of them, to events. Immutable.
 
-    With ``windows`` partials are heard by the model's second pass, too, which takes longer.
-
     Events have no latency yet: who knows the time adds it.
     """
 
-    def __init__(self, words: WordDecoder, sample_rate: int, *, windows: bool = True) -> None:
+    def __init__(self, words: WordDecoder, sample_rate: int) -> None:
         self._words = words
-        self._windows = windows
         self._rate = sample_rate
 
     def initial_state(self) -> SegmentState:
         """Return the state of a new session."""
-        return SegmentState(self._words.initial_state(windows=self._windows))
+        return SegmentState(self._words.initial_state())
 
     def __call__(
         self, part: Part, output: AcousticOutput, state: SegmentState

@@ -40,22 +40,17 @@ class WordDecoder:
         return self._decoder.unusable_hotwords if isinstance(self._decoder, BeamDecoder) else ()
 
     def initial_state(
-        self,
-        hotwords: Iterable[Hotword | str] = (),
-        *,
-        partials: bool = True,
-        windows: bool = True,
+        self, hotwords: Iterable[Hotword | str] = (), *, partials: bool = True
     ) -> DecoderState:
         """Return the state before the first timestep.
 
         ``hotwords`` are the stream's own, in place of the recognizer's. Raises ConfigError for
         those that cannot be used, and where the decoder is not the beam search. Whoever will not
-        ask for ``partials`` gets finals for less, and partials cost less without ``windows`` of the
-        second pass.
+        ask for ``partials`` gets finals for less.
         """
         own = as_hotwords(hotwords)
         if not own and isinstance(self._decoder, BeamDecoder):
-            return self._decoder.initial_state(partials=partials, windows=windows)
+            return self._decoder.initial_state(partials=partials)
         if not own:
             state: DecoderState = self._decoder.initial_state()
             return state
@@ -65,14 +60,12 @@ class WordDecoder:
         if unusable:
             hotword, reason = unusable[0]
             raise ConfigError(f"the hotword {hotword.text!r} cannot be used: {reason}")
-        return self._decoder.initial_state(bias, partials=partials, windows=windows)
+        return self._decoder.initial_state(bias, partials=partials)
 
     def renewed(self, state: DecoderState) -> DecoderState:
         """Return the state before the first timestep, with the hotwords of ``state``."""
         if isinstance(self._decoder, BeamDecoder) and isinstance(state, BeamState):
-            return self._decoder.initial_state(
-                state.bias, partials=not state.lazy, windows=state.windows
-            )
+            return self._decoder.initial_state(state.bias, partials=not state.lazy)
         return self.initial_state()
 
     def __call__(

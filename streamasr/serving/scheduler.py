@@ -143,9 +143,8 @@ class Scheduler:
         self._most = recognizer.chunk_samples(4 * chunk_ms)
         self._tick = tick_seconds
         self._batched = batched
-        # Windows of the second pass would halve how many streams there can be.
         self._pipeline = LivePipeline(
-            recognizer.acoustic, recognizer.words, formatter=recognizer.formatter, windows=False
+            recognizer.acoustic, recognizer.words, formatter=recognizer.formatter
         )
         self._ids = itertools.count()
         self._streams: dict[int, StreamHandle] = {}

@@ -130,20 +130,6 @@ def test_words_that_were_firm_stay(decoder, block):
     assert [w.text for w in free][:1] == ["the"]
 
 
-def test_without_windows_partials_are_the_first_pass_s(decoder):
-    """As a server has them, whose streams go on without after a segment's end."""
-    first, second = posteriors("i see cats ______"), posteriors("the sea cat______")
-    first, second = torch.cat([first, first]), torch.cat([second, second])
-    shown = []
-    for block, windows in ((3, False), (0, True), (3, True)):
-        own = with_settings(decoder, partial_block=block, pause_seconds=3 * STEP)
-        words, state = own(first[:-8], own.initial_state(windows=windows), as_encoded(second[:-8]))
-        shown.append(([w.text for w in words], own.partial(state)))
-        assert state.before
-    assert shown[0] == shown[1]
-    assert shown[0][1] != shown[2][1]
-
-
 def knows_what_it_is_given(encoded: torch.Tensor) -> torch.Tensor:
     """A second pass whose answer for each timestep hangs on all that it is given."""
     return (answers(encoded) + 0.3 * answers(encoded).exp().mean(0)).log_softmax(-1)
