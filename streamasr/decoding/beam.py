@@ -356,8 +356,8 @@ class BeamDecoder:
         steps = state.steps + len(own)
         return replace(state, search=search, steps=steps, searched=steps)
 
-    def _searched(self, state: BeamState, end: int | None = None) -> BeamState:
-        """Return the state after what can be searched of the segment, or ``end`` timesteps.
+    def _searched(self, state: BeamState, end: int = 0) -> BeamState:
+        """Return the state after what can be searched of the segment, at least ``end`` timesteps.
 
         The second pass searches blocks, at the same places however the segment came.
         """
@@ -370,7 +370,7 @@ class BeamDecoder:
             search = self._search.advance(log_probs[start:], search, state.bias)
             return replace(state, search=search, searched=state.steps, lazy=False)
         encoded = torch.cat(state.encoded)
-        while start < (end or 0) or start + block + ahead <= state.steps:
+        while start < end or start + block + ahead <= state.steps:
             stop = min(start + block, state.steps)
             first = max(0, start - self._config.partial_behind)
             window = slice(first, stop + ahead)
