@@ -133,7 +133,7 @@ def test_a_live_session_keeps_what_it_has_shown(recognizer, samples_folder, name
         for event, after in pairwise(events):
             if event.segment == after.segment:
                 assert shown(after, event.firm) == shown(event, event.firm)
-        # A final without words takes back what was shown, which hangs on when partials are asked for.
+        # A final without words only takes back what a partial showed.
         texts.add(" ".join(e.text for e in events if e.type == "final" and e.text))
         assert sum(e.firm for e in events if e.type == "partial") > 0
     assert len(texts) == 1
