@@ -63,7 +63,7 @@ def step(
         padded = padded.pin_memory()
     padded = padded.to(device, non_blocking=True)
     r, last = model.encode(padded, carried, lengths=ragged, backend=backend)
-    encoded = model.second_input(padded, r) if model.config.has_second_pass else None
+    encoded = model.second_input(padded) if model.config.has_second_pass else None
     log_probs = model.classify(r).cpu()  # waits for the GPU
     raise_pending_error(device)
     for column, (row, length) in enumerate(zip(rows, lengths, strict=True)):

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ..acoustic.model import ModelConfig
-from ..acoustic.model.second import reads_backward, reverse_rows
 from ..acoustic.model.tdnn import middle_frames
 from .parameters import AdaptedTensors
 
@@ -18,15 +17,11 @@ __all__ = ["Posteriors", "posteriors"]
 
 
 class Posteriors(NamedTuple):
-    """Log-posteriors ``(T, B, ...)`` of characters, of phones, and of the second pass' phones.
-
-    Those are the second stack's and the time-delay network's.
-    """
+    """Log-posteriors ``(T, B, ...)`` of characters, of phones, and of the second pass' phones."""
 
     characters: Tensor
     phones: Tensor | None
     second: Tensor | None
-    tdnn: Tensor | None = None
 
     @property
     def heads(self) -> list[Tensor]:
@@ -39,8 +34,8 @@ def posteriors(
 ) -> Posteriors:
     """Map ``frames (T, B, I)``, each row of ``lengths (B,)``, to the outputs of all heads.
 
-    The gate equations run in torch's own LSTM, the fastest with gradients, for all else see
-    ``AcousticModel`` and ``SecondStack``.
+    The gate equations run in torch's own LSTM, the fastest with gradients; for all else see
+    ``AcousticModel``.
     """
     tensors = adapted.tensors
     frames = adapted.features(frames)
@@ -61,22 +56,10 @@ def posteriors(
     if not sizes.phone_size:
         return Posteriors(characters, None, None)
     phones = logits[..., sizes.vocab_size :].log_softmax(-1)
-    tdnn = _time_delay_network(sizes, tensors, frames, lengths)
-    if not sizes.second_layers:
-        return Posteriors(characters, phones, None, tdnn)
-    for layer in range(sizes.second_layers):
-        prefix = f"second.layers.{layer}"
-        if reads_backward(layer):
-            back = _layer(reverse_rows(r, lengths), tensors, prefix, 0)
-            r = r + reverse_rows(back, lengths)
-        else:
-            r = r + _layer(r, tensors, prefix, 0)
-    weight, bias = tensors["second.head.weight"], tensors["second.head.bias"]
-    logits = torch.nn.functional.linear(_normalised(r), weight, bias)
-    return Posteriors(characters, phones, logits.log_softmax(-1), tdnn)
+    return Posteriors(characters, phones, _second_pass(sizes, tensors, frames, lengths))
 
 
-def _time_delay_network(
+def _second_pass(
     sizes: ModelConfig, tensors: dict[str, Tensor], frames: Tensor, lengths: Tensor
 ) -> Tensor | None:
     if not sizes.tdnn:

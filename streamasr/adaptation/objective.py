@@ -85,7 +85,7 @@ class Objective:
         """
         if phones is None or found.phones is None or self._trigrams is None:
             return ctc_loss_of_rows(found.characters, lengths, characters)
-        heads = [head for head in (found.phones, found.second, found.tdnn) if head is not None]
+        heads = [head for head in (found.phones, found.second) if head is not None]
         each = [self.phones_of_rows(head, lengths, phones) for head in heads]
         spelled = ctc_loss_of_rows(found.characters, lengths, characters)
         return torch.stack(each).mean(0) + _CHARACTERS * spelled

@@ -7,7 +7,6 @@ would depend on the kernels that the model runs on here.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from persistent_lstm import NORM_EPSILON, LayerWeights
 from torch import Tensor, nn
 
-from ..acoustic.model import AcousticModel, Bundle, SecondStack
-from ..acoustic.model.second import reads_backward
+from ..acoustic.model import AcousticModel, Bundle
 from ..acoustic.model.tdnn import BYPASS, FactoredTDNN, TDNNLayer, middle_frames
 
 __all__ = ["MODEL", "SECOND", "export_onnx"]
@@ -103,7 +101,7 @@ class _Graph:
         return self.one("Pad", x, self.integers(before, 0, 0, behind, 0, 0))
 
     def residual_lstm(
-        self, r: str, weights: LayerWeights, state: tuple[str, str] | None, *, backward: bool
+        self, r: str, weights: LayerWeights, state: tuple[str, str]
     ) -> tuple[str, str, str]:
         """``r + LSTM(norm(r))``; also the states ``(1, B, H)`` behind it."""
         hidden = weights.w_hh.shape[1]
@@ -112,11 +110,10 @@ class _Graph:
             self.constant(_gates(weights.w_ih)[None]),
             self.constant(_gates(weights.w_hh)[None]),
             self.constant(np.concatenate([_gates(weights.b_ih), _gates(weights.b_hh)])[None]),
+            "",
+            *state,
         ]
-        if state is not None:
-            inputs += ["", *state]
-        direction = "reverse" if backward else "forward"
-        y, h, C = self.many("LSTM", inputs, 3, hidden_size=hidden, direction=direction)
+        y, h, C = self.many("LSTM", inputs, 3, hidden_size=hidden)
         y = self.one("Squeeze", y, self.integers(1))
         return self.one("Add", r, y), h, C
 
@@ -171,7 +168,7 @@ def _acoustic_graph(model: AcousticModel) -> onnx.GraphProto:
     for index, weights in enumerate(model.lstm.weights):
         places = g.integers(index), g.integers(index + 1), g.integers(0)
         before = (g.one("Slice", "h", *places), g.one("Slice", "C", *places))
-        r, *after = g.residual_lstm(r, weights, before, backward=False)
+        r, *after = g.residual_lstm(r, weights, before)
         for states, state in zip(last, after, strict=True):
             states.append(state)
     r = g.norm(r, c.hidden_size)
@@ -203,38 +200,18 @@ def _second_input(g: _Graph, model: AcousticModel, r: str) -> str:
         return r
     places = middle_frames(torch.arange(c.input_size), c.tdnn.frames, c.n_mels).tolist()
     first, behind = g.integers(places[0]), g.integers(places[-1] + 1)
-    frames = g.one("Slice", "frames", first, behind, g.integers(2))
-    return frames if model.second is None else g.one("Concat", r, frames, axis=2)
+    return g.one("Slice", "frames", first, behind, g.integers(2))
 
 
 def _second_graph(model: AcousticModel) -> onnx.GraphProto:
     c, g = model.config, _Graph()
-    parts, found = ["encoded"], []
-    if model.second is not None and model.tdnn is not None:
-        sizes = g.integers(c.hidden_size, model.tdnn.input_size)
-        parts = g.many("Split", ["encoded", sizes], 2, axis=2)
-    if model.second is not None:
-        found.append(_second_stack(g, model.second, parts[0]))
-    if model.tdnn is not None:
-        found.append(_time_delay_network(g, model.tdnn, parts[-1]))
-    log_probs = found[0]
-    if len(found) > 1:  # the mean of their posteriors
-        both = g.one("Concat", *(g.one("Unsqueeze", each, g.integers(0)) for each in found), axis=0)
-        total = g.one("ReduceLogSumExp", both, axes=[0], keepdims=0)
-        log_probs = g.one("Sub", total, g.constant(torch.tensor([math.log(len(found))])))
-    g.name(log_probs, "log_probs")
+    assert model.tdnn is not None
+    g.name(_time_delay_network(g, model.tdnn, "encoded"), "log_probs")
     return g.finished(
         "streamasr second pass",
         {"encoded": ["T", 1, c.encoded_size]},
         {"log_probs": ["T", 1, c.phone_size]},
     )
-
-
-def _second_stack(g: _Graph, second: SecondStack, r: str) -> str:
-    for number, weights in enumerate(second.weights):
-        r, _, _ = g.residual_lstm(r, weights, None, backward=reads_backward(number))
-    hidden = second.head.in_features
-    return g.one("LogSoftmax", g.linear(g.norm(r, hidden), second.head), axis=-1)
 
 
 def _time_delay_network(g: _Graph, network: FactoredTDNN, x: str) -> str:

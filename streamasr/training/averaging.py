@@ -30,7 +30,6 @@ def average_runs(runs: Sequence[Path], folder: Path) -> None:
             hidden_size=sizes.hidden_size,
             num_layers=sizes.num_layers,
             channels=sizes.channels,
-            second=sizes.second_layers,
             tdnn=sizes.tdnn,
         ),
         sizes.input_size,

@@ -60,13 +60,8 @@ def starting_model(config: TrainingConfig, tokens: Tokens) -> Bundle | None:
             f"init: {config.init} has convolutions of {sizes.channels} channels, "
             f"network asks for {network.channels}"
         )
-    if sizes.second_layers not in (0, network.second):
-        raise ConfigError(
-            f"init: {config.init} has a second stack of {sizes.second_layers} layers, "
-            f"network asks for {network.second}"
-        )
     if sizes.tdnn not in (None, network.tdnn):
         raise ConfigError(f"init: {config.init} has a time-delay network of other sizes")
-    if (network.second or network.tdnn) and not sizes.phone_size:
+    if network.tdnn and not sizes.phone_size:
         raise ConfigError(f"init: {config.init} has no head for phones: no second pass can follow")
     return start

@@ -129,17 +129,15 @@ class LossConfig(Settings):
 class NetworkConfig(Settings):
     """The stack; normalisation between its layers folds into the weights on export.
 
-    ``channels`` are those of the convolutions before it, 0 for none. With ``second`` layers a
-    second stack is trained on top of the model that ``init`` names, which stays as it is: it reads
-    whole utterances, in both directions, and outputs phones. With ``tdnn`` that is a time-delay
-    network, which reads the frames.
+    ``channels`` are those of the convolutions before it, 0 for none. With ``tdnn`` a time-delay
+    network is trained beside the model that ``init`` names, which stays as it is: it reads the
+    frames of whole utterances, and outputs phones.
     """
 
     hidden_size: int = Field(512, gt=0)
     num_layers: int = Field(4, gt=0)
     dropout: float = Field(0.1, ge=0, lt=1)
     channels: int = Field(0, ge=0)
-    second: int = Field(0, ge=0)
     tdnn: TDNNConfig | None = None
 
 
@@ -210,13 +208,11 @@ def load_config(path: str | Path) -> TrainingConfig:
         config = config.with_values("phones", lexicon=lexicon)
     elif config.loss.frames or config.loss.phones:
         raise ConfigError(f"{path}: loss.frames and loss.phones need phones.lexicon")
-    for name in ("second", "tdnn"):
-        if not getattr(config.network, name):
-            continue
+    if config.network.tdnn:
         if not (config.init and config.phones.lexicon):
-            raise ConfigError(f"{path}: network.{name} needs init, to stand on, and phones.lexicon")
+            raise ConfigError(f"{path}: network.tdnn needs init, to stand on, and phones.lexicon")
         if config.loss.characters:
-            raise ConfigError(f"{path}: loss.characters must be 0 with network.{name}")
+            raise ConfigError(f"{path}: loss.characters must be 0 with network.tdnn")
     paths = {"output": str(base / config.output)}
     if config.init:
         paths["init"] = str(base / config.init)

@@ -121,7 +121,7 @@ class _Run:
         self._first_head: Head = "phones" if start and start.phones else "characters"
         self.state = TrainingState(config, network)
         self._first_aligner = self.state.average
-        if start and config.network.tdnn:  # which knows nothing yet, unlike the stacks below it
+        if start and config.network.tdnn:  # which knows nothing yet, unlike the stack beside it
             self._first_aligner = self._network(tdnn=None)
             self._first_aligner.load_exported(start.model)
             self._first_aligner.to(self.state.device).eval()
@@ -158,8 +158,8 @@ class _Run:
         state.seconds += elapsed
         state.hours += update.seconds / 3600
         last = state.update == config.optimizer.updates
-        # Characters are what is scored, and those below a second pass stay as they are.
-        scored = not (config.network.second or config.network.tdnn)
+        # Characters are what is scored, and those beside a second pass stay as they are.
+        scored = not config.network.tdnn
         due = scored and (last or state.update % config.evaluate_every == 0)
         scores = self._validate(self.dev) if self.dev and due else {}
         if self.log:

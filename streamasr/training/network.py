@@ -7,7 +7,6 @@ from persistent_lstm import NORM_EPSILON, LayerWeights
 from torch import Tensor, nn
 
 from ..acoustic.model import AcousticModel, ModelConfig, log_softmax_heads
-from ..acoustic.model.second import reads_backward, reverse_rows
 from .config import NetworkConfig
 from .tdnn import TrainingTDNN
 
@@ -30,40 +29,15 @@ class _Block(nn.Module):
         return r + out
 
 
-class _Second(nn.Module):
-    """The second stack: blocks in alternating directions, and its heads for phones and frames."""
-
-    def __init__(self, config: NetworkConfig, phone_size: int) -> None:
-        super().__init__()
-        hidden = config.hidden_size
-        self.blocks = nn.ModuleList(_Block(hidden, config.dropout) for _ in range(config.second))
-        self.norm = nn.LayerNorm(hidden, eps=NORM_EPSILON)
-        self.head = nn.Linear(hidden, phone_size)
-        self.frames = nn.Linear(hidden, phone_size)
-
-    def forward(self, r: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Map ``r (T, B, H)`` to log-posteriors ``(T, B, P)`` of phones, and of frames."""
-        for number, block in enumerate(self.blocks):
-            if reads_backward(number):
-                r = reverse_rows(block(reverse_rows(r, lengths)), lengths)
-            else:
-                r = block(r)
-        r = self.norm(r)
-        return self.head(r).float().log_softmax(-1), self.frames(r).float().log_softmax(-1)
-
-
 class TrainingNetwork(nn.Module):
     """A pre-norm residual stack of LSTM layers and its heads: tokens, phones, and frames.
 
     The head for frames classifies every timestep, where that for phones, like all that CTC
     trains, emits a phone once. It teaches the stack, aligns, and is not shipped.
 
-    Unidirectional, so what follows an utterance in a padded batch cannot reach it. With a second
-    stack, which reads both ways, that needs ``lengths``; phones and frames are then its outputs,
-    and it alone is trained. Dropout in the stack below stays on meanwhile: without it that stack
-    knows its own training set better than it will know anything else. With a time-delay network,
-    which reads the frames, phones and frames are its outputs, it alone is trained, and characters
-    are left at 0.
+    Unidirectional, so what follows an utterance in a padded batch cannot reach it. With a
+    time-delay network, which reads what follows, that needs ``lengths``; phones and frames are then
+    its outputs, it alone is trained, and characters are left at 0.
     """
 
     def __init__(
@@ -84,7 +58,6 @@ class TrainingNetwork(nn.Module):
             phone_size=phone_size,
             channels=config.channels,
             n_mels=n_mels,
-            second_layers=config.second,
             tdnn=config.tdnn,
         )
         self.input = nn.Linear(input_size, hidden)
@@ -94,13 +67,7 @@ class TrainingNetwork(nn.Module):
         )
         self.norm = nn.LayerNorm(hidden, eps=NORM_EPSILON)
         self.head = nn.Linear(hidden, self.sizes.output_size)
-        self.second: _Second | None = None
-        self.frames: nn.Linear | None = None
-        if config.second:
-            self.requires_grad_(False)
-            self.second = _Second(config, phone_size)
-        elif phone_size:
-            self.frames = nn.Linear(hidden, phone_size)
+        self.frames = nn.Linear(hidden, phone_size) if phone_size else None
         self.tdnn: TrainingTDNN | None = None
         if config.tdnn:
             self.requires_grad_(False)
@@ -118,10 +85,6 @@ class TrainingNetwork(nn.Module):
             return torch.cat([characters.float(), *self.tdnn(frames, lengths)], dim=-1)
         r = self._encode(frames)
         shipped = log_softmax_heads(self.head(self.norm(r)).float(), self.sizes)
-        if self.second is not None:
-            z = nn.functional.layer_norm(r, r.shape[-1:], eps=NORM_EPSILON)
-            characters = shipped[..., : self.sizes.vocab_size]
-            return torch.cat([characters, *self.second(z, lengths)], dim=-1)
         if self.frames is None:
             return shipped
         return torch.cat([shipped, self.frames(self.norm(r)).float().log_softmax(dim=-1)], dim=-1)
@@ -138,8 +101,7 @@ class TrainingNetwork(nn.Module):
     def load_exported(self, model: AcousticModel) -> None:
         """Take over the weights of a finished model; gains become 1 and biases 0 again.
 
-        Heads that the model lacks stay as they were made, but for that of a second stack, which
-        begins as the head below it.
+        What the model lacks stays as it was made.
         """
         self._load_input(model)
         self.head.weight[: model.config.output_size] = model.head.weight
@@ -148,15 +110,6 @@ class TrainingNetwork(nn.Module):
             _load_layer(block, source)
         if self.tdnn is not None and model.tdnn is not None:
             self.tdnn.load_exported(model.tdnn)
-        if self.second is None:
-            return
-        if model.second is None:
-            self.second.head.weight.copy_(model.head.weight[self.sizes.vocab_size :])
-            self.second.head.bias.copy_(model.head.bias[self.sizes.vocab_size :])
-            return
-        self.second.head.load_state_dict(model.second.head.state_dict())
-        for block, source in zip(self.second.blocks, model.second.weights, strict=True):
-            _load_layer(block, source)
 
     def _load_input(self, model: AcousticModel) -> None:
         """Load a model's input layer, whose timesteps may have fewer frames than here.
@@ -189,10 +142,6 @@ class TrainingNetwork(nn.Module):
         for block, target in zip(self.blocks, model.lstm.weights, strict=True):
             _fold_layer(block, target)
         _fold_head(self.head, self.norm, model.head)
-        if self.second is not None and model.second is not None:
-            for block, target in zip(self.second.blocks, model.second.weights, strict=True):
-                _fold_layer(block, target)
-            _fold_head(self.second.head, self.second.norm, model.second.head)
         if self.tdnn is not None:
             model.tdnn = self.tdnn.export()
         return model.requires_grad_(False).eval()

@@ -114,8 +114,7 @@ def _optimizers(config: OptimizerConfig, network: TrainingNetwork) -> list[torch
     if network.tdnn is not None:
         hidden = network.tdnn.matrices
     else:
-        blocks = network.second.blocks if network.second is not None else network.blocks
-        hidden = [p for p in blocks.parameters() if p.dim() == 2]
+        hidden = [p for p in network.blocks.parameters() if p.dim() == 2]
     hidden = hidden if config.muon else []
     chosen = {id(p) for p in hidden}
     rest = [p for p in network.parameters() if p.requires_grad and id(p) not in chosen]
@@ -146,9 +145,7 @@ def _identity(config: TrainingConfig) -> str:
     parts = config.model_dump(include={"seed", "frontend", "network", "data"}, mode="json")
     for name in ("root", "workers", "dev", "cut_seconds", "whole"):
         del parts["data"][name]
-    if not config.network.second:
-        del parts["network"]["second"]  # as in checkpoints from before there was one
     if not config.network.tdnn:
-        del parts["network"]["tdnn"]
+        del parts["network"]["tdnn"]  # as in checkpoints from before there was one
     parts |= {"phones": bool(config.phones.lexicon), "muon": config.optimizer.muon}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

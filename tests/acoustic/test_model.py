@@ -14,6 +14,7 @@ from streamasr.acoustic.model import AcousticModel, ModelConfig, load_bundle, sa
 from streamasr.acoustic.model.acoustic import tensor_shapes
 from streamasr.acoustic.model.convolutions import Convolutions
 from streamasr.acoustic.model.matrices import from_int8, to_int8
+from streamasr.acoustic.model.tdnn import TDNNConfig
 from streamasr.errors import ConfigError, ModelError
 from streamasr.tokens import Tokens
 
@@ -57,8 +58,8 @@ def test_convolutions_are_those_of_a_plain_loop():
 
 
 @pytest.mark.parametrize("channels", [0, 3])
-@pytest.mark.parametrize(("phone_size", "second_layers"), [(0, 0), (7, 0), (7, 2)])
-def test_shapes_are_known_without_the_model(channels, phone_size, second_layers):
+@pytest.mark.parametrize(("phone_size", "tdnn"), [(0, None), (7, None), (7, TDNNConfig())])
+def test_shapes_are_known_without_the_model(channels, phone_size, tdnn):
     config = ModelConfig(
         input_size=9 * 20,
         hidden_size=11,
@@ -67,7 +68,7 @@ def test_shapes_are_known_without_the_model(channels, phone_size, second_layers)
         phone_size=phone_size,
         channels=channels,
         n_mels=20,
-        second_layers=second_layers,
+        tdnn=tdnn,
     )
     made = AcousticModel(config).state_dict()
     assert tensor_shapes(config) == {name: tuple(value.shape) for name, value in made.items()}
@@ -152,6 +153,13 @@ def edit_tensors(folder: Path, change) -> None:
     save_file(tensors, path)
 
 
+def test_a_folder_that_says_it_has_no_second_stack_loads(folder: Path):
+    """As those do that were written while there could be one."""
+    before = load_bundle(folder).config
+    edit_config(folder, lambda c: c["model"].update(second_layers=0))
+    assert load_bundle(folder).config == before
+
+
 DAMAGE = {
     "no config": (lambda f: (f / "config.json").unlink(), r"config\.json: cannot be read"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), r"safetensors: cannot be read"),
@@ -160,6 +168,10 @@ DAMAGE = {
     "unknown key": (
         lambda f: edit_config(f, lambda c: c.update(colour="red")),
         "colour: Extra inputs",
+    ),
+    "a second stack": (
+        lambda f: edit_config(f, lambda c: c["model"].update(second_layers=2)),
+        r"model\.second_layers: Extra inputs are not permitted$",
     ),
     "other format": (lambda f: edit_config(f, lambda c: c.update(format=2)), "format: Input"),
     "sizes disagree": (

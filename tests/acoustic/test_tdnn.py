@@ -145,14 +145,13 @@ def test_it_reads_the_frames_in_the_middle_each_once():
     assert own.tolist() == [*range(5, 5 + len(own))]
 
 
-def with_both(folder: Path, tiny_folder: Path, second_layers: int) -> AcousticModel:
-    """Write a model folder with a time-delay network, and a second stack if it has layers."""
+def with_tdnn(folder: Path, tiny_folder: Path) -> AcousticModel:
+    """Write a model folder with phones and a time-delay network; return its model."""
     torch.manual_seed(0)
     tiny, phones = load_bundle(tiny_folder), Tokens.phones()
     frames = tiny.config.frontend.stride or tiny.config.frontend.stack
     changed = {
         "phone_size": len(phones),
-        "second_layers": second_layers,
         "tdnn": SIZES.model_copy(update={"frames": frames}),
     }
     sizes = ModelConfig(**{**tiny.config.model.model_dump(), **changed})
@@ -167,9 +166,8 @@ def kept_frames(model: AcousticModel) -> tuple[int, int]:
     return model.config.tdnn.frames, model.config.n_mels
 
 
-@pytest.mark.parametrize("second_layers", [0, 2])
-def test_a_model_folder_keeps_it_as_int8(tiny_folder: Path, tmp_path: Path, second_layers):
-    model = with_both(tmp_path, tiny_folder, second_layers)
+def test_a_model_folder_keeps_it_as_int8(tiny_folder: Path, tmp_path: Path):
+    model = with_tdnn(tmp_path, tiny_folder)
     stored = load_file(tmp_path / "model.safetensors")
     matrices = [t for name, t in stored.items() if name.startswith("tdnn.") and t.dim() == 2]
     assert {t.dtype for t in matrices if t.shape[1] > 1} == {torch.int8}
@@ -180,24 +178,10 @@ def test_a_model_folder_keeps_it_as_int8(tiny_folder: Path, tmp_path: Path, seco
         assert relative_error(again.second_pass(encoded), expected) < 0.02
 
 
-@pytest.mark.parametrize("second_layers", [0, 2])
-def test_two_networks_answer_with_the_mean_of_their_posteriors(
-    tiny_folder: Path, tmp_path: Path, second_layers
-):
-    model = with_both(tmp_path, tiny_folder, second_layers)
-    frames = torch.randn(7, 2, model.config.input_size)
-    r = torch.randn(7, 2, model.config.hidden_size)
-    assert model.tdnn is not None
-    expected = model.tdnn(middle_frames(frames, *kept_frames(model))).exp()
-    if model.second is not None:
-        expected = (expected + model.second(r).exp()) / 2
-    assert relative_error(model.second_pass(model.second_input(frames, r)).exp(), expected) < 1e-6
-
-
 def test_what_it_reads_comes_out_of_the_stage_in_any_chunks(
     tiny_folder: Path, tmp_path: Path, speech
 ):
-    model = with_both(tmp_path, tiny_folder, 0)
+    model = with_tdnn(tmp_path, tiny_folder)
     bundle = load_bundle(tmp_path)
     stage, samples = AcousticStage(bundle, torch.device("cpu")), torch.tensor(speech[:40_000])
     features, _ = Frontend(bundle.config.frontend)(samples, stage.initial_state().frontend)

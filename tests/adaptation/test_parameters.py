@@ -24,7 +24,6 @@ SIZES = ModelConfig(
     phone_size=7,
     channels=2,
     n_mels=BINS,
-    second_layers=3,
     tdnn=TDNNConfig(
         hidden_size=14,
         bottleneck=5,
@@ -58,8 +57,6 @@ def expected(model: AcousticModel, frames: Tensor, row: int) -> Tensor:
     own = frames[: LENGTHS[row], row : row + 1]
     r, _ = model.encode(own, backend="torch")
     found = [model.classify(r)]
-    if model.second is not None:
-        found.append(model.second(r, backend="torch"))
     if model.tdnn is not None:
         found.append(model.tdnn(middle_frames(own, 3, BINS)))
     return torch.cat(found, -1)[:, 0]

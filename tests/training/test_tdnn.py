@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ from streamasr.training.config import NetworkConfig
 from streamasr.training.network import TrainingNetwork
 
 from ..conftest import relative_error
-from .test_second import TDNN, finished, losses, second_recipe
+from .test_phones import words_of, write_lexicon
 
-__all__ = ["finished", "second_recipe"]
-
+TDNN = (
+    "tdnn = { frames = 4, hidden_size = 24, bottleneck = 8, dilations = [1, 2], channels = [2, 4], "
+    "front_size = 12, gate_size = 4, gate_every = 2, head_size = 12 }"
+)
 BINS = 10
 SMALL = TDNNConfig(
     hidden_size=16,
@@ -31,7 +34,7 @@ SMALL = TDNNConfig(
     gate_every=2,
     head_size=7,
 )
-SIZES = NetworkConfig(hidden_size=20, num_layers=2, dropout=0, second=2, tdnn=SMALL)
+SIZES = NetworkConfig(hidden_size=20, num_layers=2, dropout=0, tdnn=SMALL)
 LENGTHS = torch.tensor([9, 4, 7])
 
 
@@ -58,6 +61,22 @@ def test_what_is_exported_is_what_was_trained():
         phones = model.tdnn(middle_frames(frames, SMALL.frames, BINS), LENGTHS)
     for row, length in enumerate(LENGTHS):
         assert relative_error(phones[:length, row], expected[:length, row, 7:12]) < 1e-6
+
+
+def test_gradients_of_a_padded_batch_are_those_of_its_rows():
+    network, frames = a_network(), torch.randn(9, 3, 5 * BINS)
+    weights = torch.randn(9, 3, 17)
+    inside = (torch.arange(9)[:, None] < LENGTHS)[..., None]
+    (network(frames, LENGTHS) * weights * inside).sum().backward()
+    trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    rows = [
+        (network(frames[:n, row : row + 1]) * weights[:n, row : row + 1]).sum()
+        for row, n in enumerate(LENGTHS.tolist())
+    ]
+    expected = torch.autograd.grad(torch.stack(rows).sum(), [*trained.values()])
+    for (name, parameter), gradient in zip(trained.items(), expected, strict=True):
+        assert parameter.grad is not None, name
+        assert relative_error(parameter.grad, gradient) < 1e-5, name
 
 
 def test_it_goes_on_from_an_exported_model():
@@ -133,8 +152,39 @@ def test_orthogonalising_leaves_rows_orthogonal_and_of_one_length():
     assert farthest() < 1e-3
 
 
+@pytest.fixture
+def finished(recipe, tone_data: Path, tmp_path: Path) -> Path:
+    """A model with heads for characters and phones, hardly trained."""
+    write_lexicon(tmp_path / "lexicon.txt", words_of(tone_data))
+    path = recipe("finished", updates=4)
+    path.write_text(path.read_text() + '\n[phones]\nlexicon = "lexicon.txt"\n')
+    return train(load_config(path))
+
+
+@pytest.fixture
+def second_recipe(recipe, finished: Path):
+    """Write the configuration of a second pass for ``finished``; returns its path."""
+
+    def write(name: str = "second", network: str = TDNN, **values: int) -> Path:
+        path = recipe(name, **values)
+        text = path.read_text().replace("num_layers = 2", f"num_layers = 2\n{network}")
+        path.write_text(
+            f'init = "{finished}"\n{text}muon = true\n\n[phones]\nlexicon = "lexicon.txt"\n'
+            "delay_seconds = 0.08\n\n[loss]\ncharacters = 0\nframes = 0.3\nphones = 1.0\n"
+            "denominator = true\n"
+        )
+        return path
+
+    return write
+
+
+def losses(run: Path) -> list[float]:
+    with (run / "log.csv").open(newline="") as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
 def test_it_learns_and_the_model_beside_it_stays(second_recipe, finished: Path, tmp_path: Path):
-    folder = train(load_config(second_recipe("tdnn", TDNN, updates=60, save_every=60, decay=20)))
+    folder = train(load_config(second_recipe("tdnn", updates=60, save_every=60, decay=20)))
     found = losses(tmp_path / "tdnn")
     assert sum(found[-5:]) < sum(found[:5]) - 2.5
     below, model = load_bundle(finished).model, load_bundle(folder).model
@@ -143,8 +193,32 @@ def test_it_learns_and_the_model_beside_it_stays(second_recipe, finished: Path, 
     assert relative_error(model(frames)[0], below(frames)[0]) < 1e-4
     average_runs([tmp_path / "tdnn"] * 2, tmp_path / "mean")
     mean = load_bundle(tmp_path / "mean").model
-    encoded = model.second_input(frames, model.encode(frames)[0])
+    encoded = model.second_input(frames)
     assert relative_error(mean.second_pass(encoded), model.second_pass(encoded)) < 1e-4
+
+
+def test_a_run_stopped_while_its_rate_was_constant_can_be_cooled_down(second_recipe, tmp_path):
+    whole = train(load_config(second_recipe("whole", updates=10, decay=4, save_every=5)))
+    train(load_config(second_recipe("broken", updates=6, decay=0, save_every=3)))
+    again = load_config(second_recipe("broken", updates=10, decay=4, save_every=5))
+    broken = train(again)
+    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+    assert load_bundle(broken).fingerprint == load_bundle(whole).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("init =", "#", r"network\.tdnn needs init"),
+        ('lexicon = "lexicon.txt"', "", "needs phones.lexicon|need phones.lexicon"),
+        ("characters = 0\n", "characters = 0.5\n", "loss.characters must be 0"),
+    ],
+)
+def test_a_configuration_that_cannot_work_is_refused(second_recipe, old, new, message):
+    path = second_recipe()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
 
 
 def test_frames_that_timesteps_do_not_advance_by_are_refused_at_once(second_recipe, tmp_path):
@@ -154,10 +228,14 @@ def test_frames_that_timesteps_do_not_advance_by_are_refused_at_once(second_reci
     assert not (tmp_path / "unfit" / "checkpoint.pt").exists()
 
 
-def test_a_network_of_other_sizes_is_refused(second_recipe, tmp_path: Path):
-    folder = train(load_config(second_recipe(network=TDNN, updates=1)))
+def test_a_model_that_does_not_fit_is_refused(second_recipe, recipe, tmp_path: Path):
+    folder = train(load_config(second_recipe(updates=1)))
     path = second_recipe("other", TDNN.replace("hidden_size = 24", "hidden_size = 16"))
     text = path.read_text().replace(str(tmp_path / "finished" / "model"), str(folder))
     path.write_text(text)
     with pytest.raises(ConfigError, match="time-delay network of other sizes"):
+        train(load_config(path))
+    characters = train(load_config(recipe("characters", updates=1)))
+    path.write_text(text.replace(str(folder), str(characters)))
+    with pytest.raises(ConfigError, match="no head for phones"):
         train(load_config(path))

@@ -2,13 +2,11 @@
 
 from .acoustic import AcousticModel, ModelConfig, log_softmax_heads
 from .bundle import Bundle, load_bundle, read_spelling_tokens, save_bundle
-from .second import SecondStack
 
 __all__ = [
     "AcousticModel",
     "Bundle",
     "ModelConfig",
-    "SecondStack",
     "load_bundle",
     "log_softmax_heads",
     "read_spelling_tokens",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from persistent_lstm import NORM_EPSILON, LSTMState, PersistentLSTM, zero_state
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 
 from ...validated import Settings
 from .convolutions import Convolutions
-from .second import SecondStack
 from .tdnn import FactoredTDNN, TDNNConfig, middle_frames
 
 __all__ = ["AcousticModel", "ModelConfig", "log_softmax_heads", "tensor_shapes"]
@@ -23,8 +21,8 @@ class ModelConfig(Settings):
     """The sizes of the network. ``vocab_size`` counts the blank, and so does ``phone_size``.
 
     ``phone_size`` is 0 for a model without a head for phones. With ``channels`` there are
-    convolutions over timesteps of ``input_size / n_mels`` frames. With ``second_layers`` or a
-    ``tdnn`` there is a second pass over whole segments, whose networks have heads for phones.
+    convolutions over timesteps of ``input_size / n_mels`` frames. With ``tdnn`` there
+    is a second pass over whole segments, a time-delay network with a head for phones.
     """
 
     input_size: int = Field(gt=0)
@@ -34,8 +32,15 @@ class ModelConfig(Settings):
     phone_size: int = Field(0, ge=0)
     channels: int = Field(0, ge=0)
     n_mels: int = Field(80, gt=0)
-    second_layers: int = Field(0, ge=0)
     tdnn: TDNNConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_second_stack(cls, values: Any) -> Any:
+        """Drop what config.json said of a second stack where there was none."""
+        if isinstance(values, dict) and values.get("second_layers") == 0:
+            return {name: value for name, value in values.items() if name != "second_layers"}
+        return values
 
     @model_validator(mode="after")
     def _frames_fit(self) -> Self:
@@ -44,7 +49,7 @@ class ModelConfig(Settings):
                 f"convolutions need timesteps of at least 9 frames of {self.n_mels} bins, "
                 f"input_size is {self.input_size}"
             )
-        if (self.second_layers or self.tdnn) and not self.phone_size:
+        if self.tdnn and not self.phone_size:
             raise ValueError("a second pass needs phone_size: it answers with phones")
         if self.tdnn and self.tdnn.frames * self.n_mels > self.input_size:
             raise ValueError(
@@ -56,13 +61,12 @@ class ModelConfig(Settings):
     @property
     def has_second_pass(self) -> bool:
         """Whether there is a second pass over whole segments."""
-        return bool(self.second_layers or self.tdnn)
+        return self.tdnn is not None
 
     @property
     def encoded_size(self) -> int:
         """Values per timestep that the second pass reads."""
-        own = self.hidden_size if self.second_layers else 0
-        return own + (self.tdnn.frames * self.n_mels if self.tdnn else 0)
+        return self.tdnn.frames * self.n_mels if self.tdnn else 0
 
     @property
     def output_size(self) -> int:
@@ -74,12 +78,6 @@ class ModelConfig(Settings):
         if not self.channels:
             return None
         return Convolutions(self.input_size, self.hidden_size, self.channels, self.n_mels)
-
-    def second(self) -> SecondStack | None:
-        """Return a new second stack of these sizes, if there is one."""
-        if not self.second_layers:
-            return None
-        return SecondStack(self.hidden_size, self.second_layers, self.phone_size)
 
     def time_delay_network(self) -> FactoredTDNN | None:
         """Return a new time-delay network of these sizes, if there is one."""
@@ -106,13 +104,6 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         for part in ("ih", "hh"):
             shapes[f"lstm.weight_{part}_l{layer}"] = (4 * hidden, hidden)
             shapes[f"lstm.bias_{part}_l{layer}"] = (4 * hidden,)
-    for layer in range(config.second_layers):
-        for part in ("ih", "hh"):
-            shapes[f"second.layers.{layer}.weight_{part}_l0"] = (4 * hidden, hidden)
-            shapes[f"second.layers.{layer}.bias_{part}_l0"] = (4 * hidden,)
-    if config.second_layers:
-        shapes["second.head.weight"] = (config.phone_size, hidden)
-        shapes["second.head.bias"] = (config.phone_size,)
     if config.tdnn:
         own = config.tdnn.tensor_shapes(config.n_mels, config.phone_size)
         shapes |= {f"tdnn.{name}": shape for name, shape in own.items()}
@@ -139,7 +130,6 @@ class AcousticModel(nn.Module):
         self.lstm = PersistentLSTM(hidden, hidden, config.num_layers, residual=True)
         self.norm = nn.LayerNorm(hidden, eps=NORM_EPSILON, elementwise_affine=False)
         self.head = nn.Linear(hidden, config.output_size)
-        self.second = config.second()
         self.tdnn = config.time_delay_network()
 
     def initial_state(self, batch: int = 1) -> LSTMState:
@@ -173,9 +163,7 @@ class AcousticModel(nn.Module):
     ) -> tuple[Tensor, LSTMState]:
         """Map ``frames (T, B, I)`` to the stack's normalised output ``r (T, B, H)``; see forward.
 
-        ``state`` may be one ``(L, 1, H)`` a row.
-
-        ``classify`` reads it, and ``second_input``.
+        ``state`` may be one ``(L, 1, H)`` a row. ``classify`` reads ``r``.
         """
         x = self.input(frames)
         if self.convolutions is not None:
@@ -188,31 +176,24 @@ class AcousticModel(nn.Module):
         """Map ``r (T, B, H)`` to the ``log_probs (T, B, V + P)`` that ``forward`` returns."""
         return log_softmax_heads(self.head(r), self.config)
 
-    def second_input(self, frames: Tensor, r: Tensor) -> Tensor:
-        """Return what the second pass reads of ``frames (T, B, I)`` and ``r (T, B, H)``.
+    def second_input(self, frames: Tensor) -> Tensor:
+        """Return what the second pass reads of ``frames (T, B, I)``: those amid each timestep.
 
-        That is ``(T, B, encoded_size)``: ``r`` for the second stack, and the frames in the middle
-        of each timestep for the time-delay network.
+        That is ``(T, B, encoded_size)``.
         """
-        c, parts = self.config, [r] if self.second is not None else []
-        if c.tdnn:
-            parts.append(middle_frames(frames, c.tdnn.frames, c.n_mels))
-        return torch.cat(parts, dim=-1) if parts else r[..., :0]
+        c = self.config
+        return middle_frames(frames, c.tdnn.frames, c.n_mels) if c.tdnn else frames[..., :0]
 
     def second_pass(self, encoded: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Map ``encoded (T, B, encoded_size)`` of whole segments to ``log_probs (T, B, P)``.
 
-        Where there are two networks it is the mean of their posteriors. ``lengths (B,)`` says how
-        many timesteps each row has, when rows differ. Raises ValueError for a model without one.
+        ``lengths (B,)`` says how many timesteps each row has, when rows differ. Raises ValueError
+        for a model without a second pass.
         """
-        hidden, found = self.config.hidden_size, []
-        if self.second is not None:
-            found.append(self.second(encoded[..., :hidden], lengths))
-        if self.tdnn is not None:
-            found.append(self.tdnn(encoded[..., -self.tdnn.input_size :], lengths))
-        if not found:
+        if self.tdnn is None:
             raise ValueError("the model has no second pass")
-        return torch.stack(found).logsumexp(0) - math.log(len(found))
+        log_probs: Tensor = self.tdnn(encoded, lengths)
+        return log_probs
 
 
 def log_softmax_heads(logits: Tensor, config: ModelConfig) -> Tensor:

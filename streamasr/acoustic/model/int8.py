@@ -82,11 +82,8 @@ class Int8AcousticModel(AcousticModel):
         hidden = config.hidden_size
         self.norm = nn.LayerNorm(hidden, eps=NORM_EPSILON, elementwise_affine=False)
         self.add_module("head", Int8Linear(matrix("head.weight"), vector("head.bias")))
-        self.second = config.second()
-        if self.second is not None:  # runs once a segment: in float32
-            self.second.load_state_dict(_floats(stored, "second."))
         self.tdnn = config.time_delay_network()
-        if self.tdnn is not None:
+        if self.tdnn is not None:  # runs once a segment: in floating point
             self.tdnn.load_state_dict(_floats(stored, "tdnn."))
             if computes_in_bfloat16():
                 self.tdnn.bfloat16()
