@@ -89,7 +89,7 @@ def errors(
         load_graph(model),
         config,
         rescorer=load_rescorer(model),
-        second=recognizer.acoustic.second_pass if bundle.model.config.has_second_pass else None,
+        second=recognizer.acoustic.second_pass,
         rules=read_rules(bundle.folder / RULES),
         own=own,
     )

@@ -154,7 +154,7 @@ def main(
     moonshine: Annotated[
         Path | None, typer.Option(help="Folder of encoder_model.onnx, decoder_model_merged.onnx.")
     ] = None,
-    chunk_ms: int = 320,
+    chunk_ms: int = 1280,
 ) -> None:
     """Measure all that are installed on the same utterances."""
     from streamasr.audio import open_audio

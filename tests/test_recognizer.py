@@ -196,7 +196,9 @@ def test_a_minute_without_speech_gives_no_words(recognizer, make):
 def test_transcribe_equals_a_stream(recognizer, samples_folder: Path):
     path = samples_folder / "belly.flac"
     audio, _ = soundfile.read(path, dtype="float32")
-    file, stream = recognizer.transcribe(path), transcribe(recognizer, [audio])
+    own = recognizer.stream(partials=False)
+    own.accept(audio)
+    file, stream = recognizer.transcribe(path), own.finish()
     assert file.duration == stream.duration
     assert [(w.text, w.start, w.end) for w in file.words] == [
         (w.text, w.start, w.end) for w in stream.words

@@ -2,6 +2,15 @@
 
 from .batch import ContinuousBatch, Ended
 from .rows import AcousticOutput
+from .second_pass import SecondPass, SecondPassState
 from .stage import AcousticStage, AcousticState
 
-__all__ = ["AcousticOutput", "AcousticStage", "AcousticState", "ContinuousBatch", "Ended"]
+__all__ = [
+    "AcousticOutput",
+    "AcousticStage",
+    "AcousticState",
+    "ContinuousBatch",
+    "Ended",
+    "SecondPass",
+    "SecondPassState",
+]

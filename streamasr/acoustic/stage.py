@@ -16,6 +16,7 @@ from ..timings import Timings
 from .frontend import Frontend, FrontendState
 from .model import AcousticModel, Bundle
 from .rows import AcousticOutput, step
+from .second_pass import SecondPass
 
 __all__ = ["AcousticStage", "AcousticState", "usable_device"]
 
@@ -44,8 +45,8 @@ class AcousticState:
 class AcousticStage:
     """A model on a device: samples to log-posteriors; any chunking gives the same. Immutable.
 
-    ``backend`` is what runs the LSTM, and ``backend_reason`` why. Raises ModelError for a backend
-    that cannot run this model here.
+    ``second_pass`` is None for a model without one. ``backend`` is what runs the LSTM, and
+    ``backend_reason`` why. Raises ModelError for a backend that cannot run this model here.
     """
 
     def __init__(self, bundle: Bundle, device: torch.device, backend: str = "auto") -> None:
@@ -59,6 +60,8 @@ class AcousticStage:
         self.frontend = bundle.config.frontend
         self._frontend = Frontend(self.frontend)
         self._process = os.getpid()
+        network = self._model.tdnn
+        self.second_pass = None if network is None else SecondPass(network)
 
     @property
     def output_size(self) -> int:
@@ -114,16 +117,6 @@ class AcousticStage:
                 found, made, states, samples, strict=True
             )
         ]
-
-    @torch.inference_mode()
-    def second_pass(self, encoded: Tensor) -> Tensor:
-        """Map ``encoded (T, E)`` of a whole segment to ``log_probs (T, P)`` of phones, on the CPU.
-
-        For a model that has a second pass.
-        """
-        if not self._model.config.has_second_pass:
-            raise ModelError("the model has no second pass")
-        return self._model.second_pass(encoded[:, None])[:, 0].cpu()
 
 
 def usable_device(name: str | None) -> torch.device:

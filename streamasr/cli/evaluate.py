@@ -41,7 +41,7 @@ def evaluate(
     chunk_ms: Annotated[
         int | None,
         typer.Option(
-            "--chunk-ms", min=1, help="Audio for the model at a time, in ms (320; live 80)."
+            "--chunk-ms", min=1, help="Audio for the model at a time, in ms (1280; live 80)."
         ),
     ] = None,
     decoder: DecoderOption = Decoder.auto,

@@ -5,25 +5,25 @@ its words become final. Where it ends depends on the posteriors alone, never on 
 memory is bounded by its longest length. The best hypotheses of a segment are rescored by a
 recurrent language model, if the model folder has one, whose state carries over segments.
 
-Where the acoustic model has a second pass, a segment that has ended is searched again, in
-posteriors that know all of it (the cascade of Narayanan et al. 2020, arXiv:2010.14606). Partials
-come from the first pass, or, with ``partial_block``, from the second, run over windows that know a
-tenth of a second of what follows.
+Where the acoustic model has a second pass, what is searched are posteriors that know what follows
+(the cascade of Narayanan et al. 2020, arXiv:2010.14606): with partials as soon as it is known, else
+once a segment has ended. Partials go on from there by a narrower search of the first pass, which
+only they see.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nlargest
-from itertools import takewhile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..acoustic import SecondPass, SecondPassState
 from ..hotwords import Hotword
 from ..language import OwnText, Rescorer, RescorerState
 from ..tokens import Tokens
@@ -41,7 +41,7 @@ from .mixture import Mixture
 from .search import Search, SearchState, WordSpan
 from .settings import BeamConfig
 
-__all__ = ["BeamDecoder", "BeamState", "SecondPass"]
+__all__ = ["BeamDecoder", "BeamState"]
 
 _NEVER = np.float32(-1e4)
 
@@ -51,22 +51,23 @@ class BeamState:
     """The state of a stream. A value: copy it, pickle it, continue from it twice.
 
     Attributes:
-        search: the hypotheses of the segment, after ``searched`` of its timesteps.
+        search: the hypotheses of the segment, but for the timesteps that wait for a second pass.
         before, steps: timesteps before the segment, and its own.
         blanks: timesteps since the last one that was not blank.
         spoken: whether any timestep of the segment was not blank.
         alternatives: the best hypotheses for all segments before.
         rescorer: the recurrent language model's state after these.
         bias: the stream's hotwords.
-        log_probs, encoded: the segment's, ``(T, V)`` and ``(T, E)``, chunk by chunk, for a second
-            pass.
-        lazy: whether only the second pass searches.
+        log_probs: those of the first pass, ``(T, V)`` each, that wait.
+        encoded: ``(T, E)`` each, what the second pass will read of a whole segment.
+        second: the state of the second pass that runs while the segment lasts.
+        ahead: the hypotheses of partials, after the timesteps that wait, too.
+        partials: whether these are wanted.
     """
 
     search: SearchState
     before: int = 0
     steps: int = 0
-    searched: int = 0
     blanks: int = 0
     spoken: bool = False
     alternatives: tuple[Alternative, ...] = (Alternative("", 0.0),)
@@ -74,18 +75,16 @@ class BeamState:
     bias: Bias | None = None
     log_probs: tuple[NDArray[np.float32], ...] = ()
     encoded: tuple[Tensor, ...] = ()
-    lazy: bool = False
-
-
-SecondPass = Callable[[Tensor], Tensor]
-"""Maps ``encoded (T, E)`` of a whole segment to ``log_probs (T, V)`` that know what follows."""
+    second: SecondPassState | None = None
+    ahead: SearchState | None = None
+    partials: bool = True
 
 
 class BeamDecoder:
     """Decode log-posteriors to words, chunk by chunk; any chunking gives the same words.
 
     Immutable: threads share one. ``unusable_hotwords`` are those that have no effect, each with
-    the reason. ``second`` is run over each segment as it ends, where ``encoded`` is given.
+    the reason. ``second`` is the second pass, run where ``encoded`` is given.
     ``own`` is somebody's text that the language models are mixed with.
     """
 
@@ -116,16 +115,23 @@ class BeamDecoder:
         self._pause = max(1, round(config.pause_seconds / step_seconds))
         self._settle = round(config.partial_seconds / step_seconds)
         self._longest = max(1, round(config.longest_seconds / step_seconds))
-        self._search = Search(
-            graph,
-            # What a text helps stands in a tree of its own: beginnings take room in both.
-            beam=config.beam_size * (1 if own is None else 2),
-            threshold=config.beam_threshold,
-            tokens=config.beam_size_token,
-            lm_weight=config.lm_weight,
-            word_score=config.word_score,
-            units=units,
-            silence=tokens.space or 0,
+        # What a text helps stands in a tree of its own: beginnings take room in both.
+        room = 1 if own is None else 2
+        self._search, self._ahead = (
+            Search(
+                graph,
+                beam=beam * room,
+                threshold=threshold,
+                tokens=config.beam_size_token,
+                lm_weight=config.lm_weight,
+                word_score=config.word_score,
+                units=units,
+                silence=tokens.space or 0,
+            )
+            for beam, threshold in (
+                (config.beam_size, config.beam_threshold),
+                (config.partial_beam_size, config.partial_beam_threshold),
+            )
         )
         self._bias, self.unusable_hotwords = self.bias(hotwords)
 
@@ -138,13 +144,13 @@ class BeamDecoder:
     def initial_state(self, bias: Bias | None = None, *, partials: bool = True) -> BeamState:
         """Return the state before the first timestep, with the stream's own hotwords if given.
 
-        Without ``partials``, which then take long, a segment is searched once, as it ends.
+        Without ``partials`` a second pass runs once, as a segment ends, which takes less.
         """
         return BeamState(
             self._search.initial_state(),
             rescorer=self._rescorer.initial_state() if self._rescorer else None,
             bias=bias or self._bias,
-            lazy=not partials and self._second is not None,
+            partials=partials,
         )
 
     def __call__(
@@ -172,31 +178,29 @@ class BeamDecoder:
         """Return the segment's words that are likely to stay, chosen as if it ended here.
 
         Those are the best hypothesis' first words: as far as hypotheses that agree with it have
-        ``partial_share`` of the probability of those that agreed a word before.
+        ``partial_share`` of the probability of those that agreed a word before. A state without
+        ``partials`` has none.
         """
-        if not state.spoken:
+        if not state.spoken or not state.partials:
             return []
-        state = self._searched(state)
         words, firm = self._words(self._stable_prefix(state), state), self._firm(state)
         sure = is_confident(confidences(words), self._config.least_partial_confidence)
         return words if sure and len(words) > len(firm) else firm
 
     def firm(self, state: BeamState) -> int:
         """Return how many of the first words of ``partial`` can no longer change."""
-        return len(self._firm(self._searched(state))) if state.spoken else 0
+        return len(self._firm(state)) if state.spoken and state.partials else 0
 
     def _firm(self, state: BeamState) -> list[Word]:
-        """Return the words that all hypotheses share, and that a second pass will not change."""
+        """Return the words that all hypotheses share, at the same times."""
         words = self._words(self._search.firm(state.search), state)
-        if state.encoded:
-            least = self._config.firm_confidence
-            words = list(takewhile(lambda word: word.confidence >= least, words))
         # A segment of unsure words is dropped as a whole, firm ones included.
         return words if is_confident(confidences(words), self._config.least_confidence) else []
 
     def _stable_prefix(self, state: BeamState) -> tuple[WordSpan, ...]:
         """Return the best hypothesis' first words: those that have ended and that others share."""
-        candidates = self.candidates(state.search, state, self._config.partial_hypotheses)
+        search = state.ahead or state.search
+        candidates = self.candidates(search, state, self._config.partial_hypotheses)
         if not candidates:
             return ()
         weights, scale = self._config.rescoring, self._config.partial_scale
@@ -207,7 +211,7 @@ class BeamDecoder:
         for count, (word, span) in enumerate(zip(best.text, best.spans, strict=True)):
             rest = [(share, text) for share, text in rest if text[count : count + 1] == (word,)]
             agreeing = sum(share for share, _ in rest)
-            ended = state.searched - 1 - span.last_step
+            ended = search.steps - 1 - span.last_step
             if agreeing < self._config.partial_share * mass or ended < self._settle:
                 return best.spans[:count]
             mass = agreeing
@@ -217,12 +221,9 @@ class BeamDecoder:
         """End the segment: return its words, and the state after them."""
         words = []
         if state.spoken:
-            firm = [] if state.lazy else self._firm(state)
-            candidates = self._final_candidates(state, firm)
+            search = self._closed(self._flush(state), state)
+            candidates = self.candidates(search, state)
             words = self._words(candidates[0].spans, state) if candidates else []
-            # Firm words keep the times that partials showed.
-            for place, word in enumerate(firm[: len(words)]):
-                words[place] = replace(words[place], start=word.start, end=word.end)
             if is_confident(confidences(words), self._config.least_confidence):
                 state = self._carry(candidates, state)
             else:
@@ -233,37 +234,26 @@ class BeamDecoder:
             alternatives=state.alternatives,
             rescorer=state.rescorer,
             bias=state.bias,
-            lazy=state.lazy,
+            partials=state.partials,
         )
 
-    def _final_candidates(self, state: BeamState, firm: Sequence[Word]) -> list[Candidate]:
-        """Return the hypotheses for a segment that has ended, after a second pass if there is one.
+    def _flush(self, state: BeamState) -> SearchState:
+        """Search what waits for the second pass, as the segment ends."""
+        if self._second is None or not state.log_probs:
+            return state.search
+        if state.second is None:
+            known = self._second.whole(torch.cat(state.encoded))
+        else:
+            known = self._second.finish(state.second)
+        return self._mix(known, np.concatenate(state.log_probs), state)
 
-        Words that were ``firm`` stay: where no hypothesis has them, the first pass' are taken.
-        """
-        if self._second is None or not state.encoded:
-            return self.candidates(self._closed(state.search, state), state)
-        mixed = self._mixed(np.concatenate(state.log_probs), torch.cat(state.encoded))
-        search = self._search.advance(mixed, self._search.initial_state(), state.bias)
-        candidates = self.candidates(self._closed(search, state), state)
-        said = tuple(word.text for word in firm)
-        kept = [each for each in candidates if each.text[: len(said)] == said]
-        if kept:
-            return kept
-        state = self._searched(state, state.steps)
-        return self.candidates(self._closed(state.search, state), state)
-
-    def _mixed(
-        self, log_probs: NDArray[np.float32], encoded: Tensor, part: slice = slice(None)
-    ) -> NDArray[np.float32]:
-        """Return the mean of the posteriors of both passes, of a ``part`` of what is given."""
-        assert self._second is not None
-        share, first = self._config.second_share, log_probs[part]
-        second = self._second(encoded).numpy()[part]
+    def _mix(self, second: Tensor, first: NDArray[np.float32], state: BeamState) -> SearchState:
+        """Search the mean of the posteriors of both passes."""
+        share = self._config.second_share
         mixed: NDArray[np.float32] = np.logaddexp(
-            second + np.log(share), first + np.log(max(1 - share, 1e-30))
+            second.numpy() + np.log(share), first + np.log(max(1 - share, 1e-30))
         )
-        return mixed
+        return self._search.advance(mixed, state.search, state.bias)
 
     def _closed(self, search: SearchState, state: BeamState) -> SearchState:
         """Return the search at a segment's end: feed the space that ends a spelled word."""
@@ -343,41 +333,23 @@ class BeamDecoder:
         own = log_probs[part].numpy()
         if not len(own):
             return state
-        if encoded is not None and self._second is not None:
-            state = replace(
-                state,
-                steps=state.steps + len(own),
-                log_probs=(*state.log_probs, own),
-                encoded=(*state.encoded, encoded[part].clone()),  # not the whole batch
-            )
-            return state if state.lazy else self._searched(state)
-        state = self._searched(state, state.steps)
-        search = self._search.advance(own, state.search, state.bias)
-        steps = state.steps + len(own)
-        return replace(state, search=search, steps=steps, searched=steps)
-
-    def _searched(self, state: BeamState, end: int = 0) -> BeamState:
-        """Return the state after what can be searched of the segment, at least ``end`` timesteps.
-
-        The second pass searches blocks, at the same places however the segment came.
-        """
-        block, ahead = self._config.partial_block, self._config.partial_ahead
-        start, search = state.searched, state.search
-        if start == state.steps:
-            return replace(state, lazy=False)
-        log_probs = np.concatenate(state.log_probs)
-        if not block:
-            search = self._search.advance(log_probs[start:], search, state.bias)
-            return replace(state, search=search, searched=state.steps, lazy=False)
-        encoded = torch.cat(state.encoded)
-        while start < end or start + block + ahead <= state.steps:
-            stop = min(start + block, state.steps)
-            first = max(0, start - self._config.partial_behind)
-            window = slice(first, stop + ahead)
-            part = slice(start - first, stop - first)
-            mixed = self._mixed(log_probs[window], encoded[window], part)
-            search, start = self._search.advance(mixed, search, state.bias), stop
-        return replace(state, search=search, searched=start, lazy=False)
+        state = replace(state, steps=state.steps + len(own))
+        if encoded is None or self._second is None:
+            search = self._search.advance(own, self._flush(state), state.bias)
+            return replace(state, search=search, log_probs=(), encoded=(), second=None, ahead=None)
+        waiting = (*state.log_probs, own)
+        if not state.partials:
+            read = (*state.encoded, encoded[part].clone())  # not the whole batch
+            return replace(state, log_probs=waiting, encoded=read)
+        known, second = self._second(encoded[part], state.second or self._second.initial_state())
+        state = replace(state, log_probs=waiting, second=second)
+        if not len(known):
+            ahead = self._ahead.advance(own, state.ahead or state.search, state.bias)
+            return replace(state, ahead=ahead)
+        first = np.concatenate(waiting)
+        search, rest = self._mix(known, first[: len(known)], state), first[len(known) :].copy()
+        ahead = self._ahead.advance(rest, search, state.bias)
+        return replace(state, search=search, ahead=ahead, log_probs=(rest,))
 
     def _text(self, word: int, bias: Bias | None) -> str:
         size = len(self._graph.text_ends)

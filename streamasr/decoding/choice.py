@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..acoustic import SecondPass
 from ..acoustic.model import Bundle
 from ..errors import ModelError
 from ..hotwords import Hotword
 from ..language import read_own_text
 from ..options import DecoderName
 from .base import Decoder
-from .beam import SecondPass
 from .greedy import GreedyDecoder
 from .loading import BeamMissing, has_beam, load_beam
 

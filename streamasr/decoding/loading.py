@@ -8,13 +8,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ..acoustic import SecondPass
 from ..errors import ModelError
 from ..hotwords import Hotword
 from ..language import OwnText, load_rescorer
 from ..language.storage import WEIGHTS
 from ..tokens import Tokens
 from ..validated import first_problem
-from .beam import BeamDecoder, SecondPass
+from .beam import BeamDecoder
 from .graph import GRAPH, load_graph
 from .letters import RULES, read_rules
 from .settings import SETTINGS, BeamConfig

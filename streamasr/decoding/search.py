@@ -120,7 +120,10 @@ class Search:
     def advance(
         self, log_probs: NDArray[np.float32], state: SearchState, bias: Bias | None = None
     ) -> SearchState:
-        """Search ``log_probs (T, U)``; any split of them into calls gives the same bits."""
+        """Search ``log_probs (T, U)``; any split of them into calls gives the same bits.
+
+        ``state`` may be that of another search of the same graph and units, a wider one, too.
+        """
         from . import kernel
 
         log_probs = np.fmax(np.ascontiguousarray(log_probs, np.float32), _LOWEST)
@@ -130,7 +133,7 @@ class Search:
         histories, traces = state.histories, state.traces
         sizes = np.array([len(histories), len(traces)], np.int64)
         offset = np.array([state.offset])
-        scratch, limit = self._scratch(bias)
+        scratch, limit = self._scratch(bias, hypotheses.shape[1])
         trees, automaton = self._with(bias)
         done = 0
         while done < len(log_probs):
@@ -172,13 +175,16 @@ class Search:
         tree = (*self._tree[:-1], bias.skipped)
         return (tree, bias.tree, len(tree[0]), *last), (bias.automaton, True)
 
-    def _scratch(self, bias: Bias | None) -> tuple[tuple[Any, ...], int]:
-        """Return this thread's work arrays, and how many candidates make the kernel prune them."""
+    def _scratch(self, bias: Bias | None, hypotheses: int) -> tuple[tuple[Any, ...], int]:
+        """Return this thread's work arrays, and how many candidates make the kernel prune them.
+
+        There may be more ``hypotheses`` than the beam: a wider search's, continued.
+        """
         most = self.graph.most_candidates + (bias.most_candidates if bias else 0)
         limit = max(4096, 3 * self._beam)
         found: tuple[Any, ...] | None = getattr(self._local, "scratch", None)
-        if found is None or len(found[0][0]) < limit + most:
-            found = self._local.scratch = _new_scratch(limit + most, self._beam, len(self._units))
+        if found is None or len(found[0][0]) < limit + most or len(found[3]) < hypotheses:
+            found = self._local.scratch = _new_scratch(limit + most, hypotheses, len(self._units))
         return found, limit
 
     def best_paths(self, state: SearchState, most: int, bias: Bias | None = None) -> list[BestPath]:
@@ -304,7 +310,7 @@ def _history_table(capacity: int) -> tuple[NDArray[np.int64], Rows, np.uint64]:
     return np.empty(size, np.int64), np.empty(size, np.int32), shift
 
 
-def _new_scratch(candidates: int, beam: int, tokens: int) -> tuple[Any, ...]:
+def _new_scratch(candidates: int, hypotheses: int, tokens: int) -> tuple[Any, ...]:
     """Return work arrays of the kernel: candidates and their table, the model's cache, …"""
     from .kernel import BUCKETS, CACHE_SIZE
 
@@ -322,7 +328,7 @@ def _new_scratch(candidates: int, beam: int, tokens: int) -> tuple[Any, ...]:
         np.empty(CACHE_SIZE, np.float32),
         np.empty(CACHE_SIZE, np.int32),
     )
-    pushed = np.empty(beam, np.int32)
+    pushed = np.empty(hypotheses, np.int32)
     return (
         work,
         cache,

@@ -33,14 +33,8 @@ class BeamConfig(Settings):
     rescoring_word_score: float | None = Field(None, description="then in word_score's place")
     pause_seconds: float = Field(0.6, gt=0, description="of blanks that end a segment")
     second_share: float = Field(0.5, gt=0, le=1, description="of the second pass in posteriors")
-    partial_block: int = Field(
-        0, ge=0, description="timesteps that partials' second pass advances by; 0 for none"
-    )
-    partial_ahead: int = Field(3, ge=0, description="timesteps that it knows behind a block")
-    partial_behind: int = Field(50, ge=0, description="and before it")
-    firm_confidence: float = Field(
-        0.9, ge=0, le=1, description="of words that a second pass shall not change"
-    )
+    partial_beam_size: int = Field(600, gt=0, description="of the search that only partials see")
+    partial_beam_threshold: float = Field(11.0, gt=0, description="and how far it looks, in nats")
     longest_seconds: float = Field(20.0, gt=0, description="of a segment")
     blank_posterior: float = Field(0.5, gt=0, lt=1, description="above it nothing was said")
     confidence_slope: float = Field(1.0, gt=0, description="of log-odds, see confidence()")

@@ -46,7 +46,7 @@ class WordDecoder:
 
         ``hotwords`` are the stream's own, in place of the recognizer's. Raises ConfigError for
         those that cannot be used, and where the decoder is not the beam search. Whoever will not
-        ask for ``partials`` gets finals for less.
+        ask for ``partials`` gets better finals for less.
         """
         own = as_hotwords(hotwords)
         if not own and isinstance(self._decoder, BeamDecoder):
@@ -65,7 +65,7 @@ class WordDecoder:
     def renewed(self, state: DecoderState) -> DecoderState:
         """Return the state before the first timestep, with the hotwords of ``state``."""
         if isinstance(self._decoder, BeamDecoder) and isinstance(state, BeamState):
-            return self._decoder.initial_state(state.bias, partials=not state.lazy)
+            return self._decoder.initial_state(state.bias, partials=state.partials)
         return self.initial_state()
 
     def __call__(

@@ -187,9 +187,7 @@ class _Run:
             self._graph,
             config,
             rescorer=self.rescorer,
-            second=self._recognizer.acoustic.second_pass
-            if bundle.config.model.has_second_pass
-            else None,
+            second=self._recognizer.acoustic.second_pass,
         )
 
     def decode(self, config: BeamConfig, stage: str, hypotheses: int) -> list[Segments]:

@@ -1,4 +1,4 @@
-"""A segment that has ended is searched again, in posteriors that know all of it."""
+"""What is searched are posteriors that know what follows; partials go on from there."""
 
 from __future__ import annotations
 
@@ -22,14 +22,33 @@ def as_encoded(log_probs: torch.Tensor) -> torch.Tensor:
     return torch.cat([log_probs, torch.zeros(len(log_probs), 3)], dim=1)
 
 
-def answers(encoded: torch.Tensor) -> torch.Tensor:
-    """The second pass of these tests: the posteriors that ``encoded`` carries."""
-    return encoded[:, : len(TOKENS)].contiguous()
+class Late:
+    """The second pass of these tests: the posteriors that ``encoded`` carries, ``lag`` later.
+
+    They come in blocks, and their state is what was given and how much of it was answered.
+    """
+
+    def __init__(self, lag: int = 3, block: int = 4) -> None:
+        self.lag, self.block = lag, block
+
+    def whole(self, encoded: torch.Tensor) -> torch.Tensor:
+        return encoded[:, : len(TOKENS)].contiguous()
+
+    def initial_state(self) -> tuple[torch.Tensor, int]:
+        return torch.zeros(0, len(TOKENS)), 0
+
+    def __call__(self, encoded, state):
+        given, done = torch.cat([state[0], self.whole(encoded)]), state[1]
+        known = max(0, len(given) - self.lag) // self.block * self.block
+        return given[done:known], (given, max(done, known))
+
+    def finish(self, state):
+        return state[0][state[1] :]
 
 
 @pytest.fixture(scope="module")
 def decoder(folder) -> BeamDecoder:  # noqa: F811
-    return load_beam(folder, TOKENS, STEP, second=answers)
+    return load_beam(folder, TOKENS, STEP, second=Late())
 
 
 def run(decoder, first, second, *, partials=True, cuts=()):
@@ -48,14 +67,15 @@ def run(decoder, first, second, *, partials=True, cuts=()):
     text=st.text(" icathse", max_size=40),
     other=st.text(" icathse", max_size=40),
     cuts=st.lists(st.integers(0, 50), max_size=5),
+    partials=st.booleans(),
 )
-def test_finals_are_those_of_the_mixed_posteriors(decoder, text, other, cuts):
+def test_finals_are_those_of_the_mixed_posteriors(decoder, text, other, cuts, partials):
     """Beside a decoder without a second pass that is given the mean of both posteriors."""
     size = min(len(text), len(other))
     first, second = posteriors(text[:size]), posteriors(other[:size])
     mixed = torch.logaddexp(first, second) - torch.tensor(2.0).log()
     expected = decode(load_beam_without_second(decoder), mixed)
-    found, _ = run(decoder, first, second, partials=False, cuts=cuts)
+    found, _ = run(decoder, first, second, partials=partials, cuts=cuts)
     # Numbers differ by their rounding, which only probabilities can show.
     assert [(w.text, w.start, w.end) for w in found] == [(w.text, w.start, w.end) for w in expected]
 
@@ -64,9 +84,12 @@ def load_beam_without_second(decoder: BeamDecoder) -> BeamDecoder:
     return BeamDecoder(TOKENS, STEP, decoder._graph, decoder._config)
 
 
-def with_settings(decoder: BeamDecoder, **settings: float) -> BeamDecoder:
+def with_settings(decoder: BeamDecoder, second: Late, **settings: float) -> BeamDecoder:
     config = BeamConfig(**settings)
-    return BeamDecoder(TOKENS, STEP, decoder._graph, config, second=answers)
+    return BeamDecoder(TOKENS, STEP, decoder._graph, config, second=second)
+
+
+late = st.builds(Late, st.integers(0, 6), st.integers(1, 9))
 
 
 @given(
@@ -74,11 +97,11 @@ def with_settings(decoder: BeamDecoder, **settings: float) -> BeamDecoder:
     other=texts,
     cuts=st.lists(st.integers(0, 50), max_size=5),
     partials=st.booleans(),
-    block=st.integers(0, 3),
+    second_pass=late,
 )
-def test_any_chunking_gives_the_same_words(decoder, text, other, cuts, partials, block):
+def test_any_chunking_gives_the_same_words(decoder, text, other, cuts, partials, second_pass):
     size = min(len(text), len(other))
-    decoder = with_settings(decoder, partial_block=block)
+    decoder = with_settings(decoder, second_pass)
     first, second = posteriors(text[:size]), posteriors(other[:size])
     whole, _ = run(decoder, first, second, partials=partials)
     assert run(decoder, first, second, partials=partials, cuts=cuts)[0] == whole
@@ -91,97 +114,87 @@ def test_the_second_pass_decides_what_the_first_left_open(decoder, before, word,
     see, sea = posteriors(f"{before} se_e "), posteriors(f"{before} seaa ")
     first = torch.logaddexp(see, sea) - torch.tensor(2.0).log()
     second = posteriors(f"{before} {spelled} ")
-    trusting = with_settings(decoder, second_share=0.95)
+    trusting = with_settings(decoder, Late(), second_share=0.95)
     assert [w.text for w in run(trusting, first, second)[0]] == [before, word]
 
 
-@pytest.mark.parametrize("block", [0, 1, 3])
-def test_words_that_were_firm_stay(decoder, block):
-    """What partials call firm is in the final, whatever the second pass says in the end."""
-
-    def late(encoded: torch.Tensor) -> torch.Tensor:
-        """Change its mind as soon as it hears all."""
-        return answers(encoded) if len(encoded) == len(first) else first[: len(encoded)]
-
-    decoder = BeamDecoder(
-        TOKENS,
-        STEP,
-        decoder._graph,
-        BeamConfig(
-            second_share=0.999,
-            firm_confidence=0.5,
-            beam_threshold=4.0,
-            partial_block=block,
-            partial_ahead=2,
-            partial_behind=100,
-        ),
-        second=late,
+@example(text="i see cats the cats", other="the sea i see cats ", size=12, second_pass=Late())
+@given(text=texts, other=texts, size=st.integers(0, 40), second_pass=late)
+def test_words_that_were_firm_stay(decoder, text, other, size, second_pass):
+    """What partials call firm is in the final, at the same times, whatever comes."""
+    # Of words that are never dropped, and of a narrow search, so that some become firm.
+    decoder = with_settings(
+        decoder, second_pass, beam_size=4, least_confidence=0.0, pause_seconds=9
     )
-    first, second = posteriors("i see cats the cats "), posteriors("i see cats the cats ")
-    second[:6] = posteriors("the   ")
-    state = decoder.initial_state()
-    _, state = decoder(first, state, as_encoded(second))
-    firm = [(w.text, w.start, w.end) for w in decoder.partial(state)[: decoder.firm(state)]]
-    assert [text for text, _, _ in firm[:1]] == ["i"]
-    words, ended = decoder.finish(state)
-    assert ended.searched == ended.steps == 0
-    assert [(w.text, w.start, w.end) for w in words][: len(firm)] == firm
-    free, _ = run(decoder, first, second, partials=False)
-    assert [w.text for w in free][:1] == ["the"]
+    first, second = posteriors(text), posteriors(other[: len(text)].ljust(len(text)))
+    _, state = decoder(first[:size], decoder.initial_state(), as_encoded(second[:size]))
+    firm = decoder._firm(state)
+    words, state = decoder(first[size:], state, as_encoded(second[size:]))
+    assert not words
+    final, ended = decoder.finish(state)
+    assert ended.steps == 0
+    assert [(w.text, w.start, w.end) for w in final][: len(firm)] == [
+        (w.text, w.start, w.end) for w in firm
+    ]
 
 
-def knows_what_it_is_given(encoded: torch.Tensor) -> torch.Tensor:
-    """A second pass whose answer for each timestep hangs on all that it is given."""
-    return (answers(encoded) + 0.3 * answers(encoded).exp().mean(0)).log_softmax(-1)
+def test_some_words_become_firm_before_the_end(decoder):
+    decoder = with_settings(decoder, Late(), beam_threshold=4.0, pause_seconds=9)
+    log_probs = posteriors("i see cats the cats ")
+    _, state = decoder(log_probs, decoder.initial_state(), as_encoded(log_probs))
+    assert [word.text for word in decoder.partial(state)[: decoder.firm(state)]][:1] == ["i"]
 
 
-windows = st.tuples(st.integers(1, 5), st.integers(0, 4), st.integers(0, 6))
-
-
-@example(text="i see cats the cats", other="the sea i see cats ", sizes=(3, 2, 4), cuts=[5])
-@given(text=texts, other=texts, sizes=windows, cuts=st.lists(st.integers(0, 50), max_size=5))
-def test_partials_come_from_windows_of_the_second_pass(folder, text, other, sizes, cuts):  # noqa: F811
-    """Beside a search of the windows' mixed posteriors, one after the other, at any chunking."""
-    size, (block, ahead, behind) = min(len(text), len(other)), sizes
+@example(
+    text="i see cats the cats",
+    other="the sea i see cats ",
+    cuts=[5],
+    second_pass=Late(3, 4),
+    beam=3,
+)
+@given(
+    text=texts,
+    other=texts,
+    cuts=st.lists(st.integers(0, 50), max_size=5),
+    second_pass=late,
+    beam=st.integers(1, 50),
+)
+def test_partials_go_on_by_the_first_pass(decoder, text, other, cuts, second_pass, beam):
+    """Beside one search of what is known of the mean, and one behind it of the first pass."""
+    size = min(len(text), len(other))
     first, second = posteriors(text[:size]), posteriors(other[:size])
-    config = BeamConfig(
-        pause_seconds=9, partial_block=block, partial_ahead=ahead, partial_behind=behind
-    )
-    graph = load_beam(folder, TOKENS, STEP)._graph
-    decoder = BeamDecoder(TOKENS, STEP, graph, config, second=knows_what_it_is_given)
-    plain = BeamDecoder(TOKENS, STEP, graph, config)
-    half, mixed = torch.tensor(2.0).log(), [torch.zeros(0, len(TOKENS))]
-    for start in range(0, max(0, size - ahead - block + 1), block):
-        low, high = max(0, start - behind), start + block + ahead
-        heard = knows_what_it_is_given(as_encoded(second[low:high]))[start - low :][:block]
-        mixed.append(torch.logaddexp(first[start : start + block], heard) - half)
-    expected = plain.initial_state()
-    _, expected = plain(torch.cat(mixed), expected)
-    for partials in (True, False):
-        state = decoder.initial_state(partials=partials)
-        for log_probs, encoded in zip(
-            first.tensor_split(sorted(cuts)),
-            as_encoded(second).tensor_split(sorted(cuts)),
-            strict=True,
-        ):
-            _, state = decoder(log_probs, state, encoded)
-        searched = decoder._searched(state)
-        assert searched.searched == expected.steps
-        found = decoder._search.best_paths(searched.search, 3)
-        paths = plain._search.best_paths(expected.search, 3)
-        assert [path.score for path in found] == pytest.approx([path.score for path in paths])
-        best, other_best = found[0].spans, paths[0].spans
-        assert [(s.word, s.last_step) for s in best] == [(s.word, s.last_step) for s in other_best]
+    settings = {"pause_seconds": 9, "partial_beam_size": beam, "partial_beam_threshold": 8.0}
+    decoder = with_settings(decoder, second_pass, **settings)
+    mixed = (torch.logaddexp(first, second) - torch.tensor(2.0).log()).numpy()
+    known = max(0, size - second_pass.lag) // second_pass.block * second_pass.block
+    wide, narrow = decoder._search, decoder._ahead
+    expected = wide.advance(mixed[:known], wide.initial_state())
+    ahead = narrow.advance(first[known:].numpy(), expected)
+    state = decoder.initial_state()
+    for log_probs, encoded in zip(
+        first.tensor_split(sorted(cuts)), as_encoded(second).tensor_split(sorted(cuts)), strict=True
+    ):
+        _, state = decoder(log_probs, state, encoded)
+    for found, other_state in ((state.search, expected), (state.ahead or state.search, ahead)):
+        assert found.steps == other_state.steps
+        paths, others = wide.best_paths(found, 3), wide.best_paths(other_state, 3)
+        assert [p.score for p in paths] == pytest.approx([p.score for p in others], abs=1e-4)
 
 
-@given(text=texts, cut=st.integers(0, 50))
-def test_partials_of_a_state_that_wants_none_are_the_same(decoder, text, cut):
-    log_probs = posteriors(text)[:cut]
-    wanted, unwanted = decoder.initial_state(), decoder.initial_state(partials=False)
-    _, wanted = decoder(log_probs, wanted, as_encoded(log_probs))
-    _, unwanted = decoder(log_probs, unwanted, as_encoded(log_probs))
-    assert decoder.partial(unwanted) == decoder.partial(wanted)
-    assert decoder.firm(unwanted) == decoder.firm(wanted)
+def test_a_state_without_partials_has_none(decoder):
+    log_probs = posteriors("i see cats the cats ")
+    state = decoder.initial_state(partials=False)
+    _, state = decoder(log_probs, state, as_encoded(log_probs))
+    assert decoder.partial(state) == []
+    assert decoder.firm(state) == 0
+
+
+def test_the_next_segment_has_partials_too(decoder):
+    decoder = with_settings(decoder, Late(), pause_seconds=3 * STEP)
+    log_probs = posteriors("i se_e cats ____the cats ")
+    words, state = decoder(log_probs, decoder.initial_state(), as_encoded(log_probs))
+    assert [word.text for word in words] == ["i", "see", "cats"]
+    assert [word.text for word in decoder.partial(state)][:1] == ["the"]
 
 
 def test_without_what_it_reads_there_is_no_second_pass(decoder):
@@ -208,7 +221,7 @@ def test_the_model_s_own_second_pass_makes_a_recording_s_finals(recognizer, samp
     encoded = torch.randn(9, recognizer.config.model.encoded_size)
     with torch.inference_mode():
         expected = recognizer.bundle.model.second_pass(encoded[:, None])[:, 0]
-    assert torch.equal(recognizer.acoustic.second_pass(encoded), expected)
+    assert torch.equal(recognizer.acoustic.second_pass.whole(encoded), expected)
     found = recognizer.transcribe(samples_folder / "dinner.flac")
     words = recognizer.words
     decoder = words._decoder
@@ -230,7 +243,7 @@ def test_the_model_s_own_second_pass_makes_a_recording_s_finals(recognizer, samp
 
 def test_weights_are_tuned_on_hypotheses_of_the_second_pass(decoder):
     tuned = RecordingDecoder(
-        TOKENS, STEP, decoder._graph, BeamConfig(second_share=0.95), second=answers
+        TOKENS, STEP, decoder._graph, BeamConfig(second_share=0.95), second=Late()
     )
     see, sea = posteriors("i se_e "), posteriors("i seaa ")
     for second, word in ((see, "see"), (sea, "sea")):

@@ -19,6 +19,7 @@ from streamasr.events import event_schema
 from streamasr.pipeline import LivePipeline
 from streamasr.samples import rechunk
 from streamasr.tokens import Tokens
+from streamasr.wer import count_errors
 
 from ..conftest import relative_error
 
@@ -50,11 +51,11 @@ def test_each_utterance_is_a_segment_with_the_words_of_transcribe(heard, recogni
     assert [e.segment for e in found] == [0, 1]
     stream = recognizer.stream()
     stream.accept(speech)
-    words = stream.finish().text.split()
+    stream_text = stream.finish().text
     for event in found:
         # A weak model may hear one of 17 words otherwise behind another silence.
-        assert len(event.words) == pytest.approx(len(words), abs=1)
-        assert sum(a != b for a, b in zip(event.text.split(), words, strict=False)) <= 2
+        counts = count_errors([stream_text], [event.text])
+        assert counts.substitutions + counts.deletions + counts.insertions <= 2
 
 
 def test_words_stand_where_they_were_said(heard, speech):

@@ -1,4 +1,4 @@
-"""The second pass: a factored time-delay network that hears a whole segment."""
+"""The second pass: a factored time-delay network, run over whole segments or block by block."""
 
 from __future__ import annotations
 
@@ -162,10 +162,13 @@ class TDNNLayer(nn.Module):
 
     def products(self, x: Tensor) -> Tensor:
         """Map ``x (T, B, D)`` to what the rectifier gets."""
+        silence = x.new_zeros(self.dilation, *x.shape[1:])
+        return self.joined(torch.cat([silence, x, silence]))
+
+    def joined(self, x: Tensor) -> Tensor:
+        """Do as ``products`` for all timesteps but the first and the last ``dilation``."""
         d = self.dilation
-        silence = x.new_zeros(d, *x.shape[1:])
-        padded = torch.cat([silence, x, silence])
-        narrow = self.down(torch.cat([padded[:-d], padded[d:]], dim=-1))
+        narrow = self.down(torch.cat([x[:-d], x[d:]], dim=-1))
         y: Tensor = self.up(torch.cat([narrow[:-d], narrow[d:]], dim=-1))
         return y
 
@@ -175,20 +178,34 @@ class TDNNLayer(nn.Module):
         They are ``(B, D)`` for a segment's mean, ``(T, B, D)`` for one with a reach. None for a
         layer without gates.
         """
-        if self.squeeze is None or self.excite is None:
+        if self.squeeze is None:
             return None
         count = len(x) if lengths is None else lengths.to(x.device)[:, None]
-        if self.reach:  # the mean of products is the product of the mean, and narrower
-            narrow = nn.functional.linear(x, self.squeeze.weight)
-            squeezed = moving_mean(narrow, self.reach, count) + self.squeeze.bias
-        else:
-            squeezed = self.squeeze(x.sum(0) / count)
-        y: Tensor = self.excite(squeezed.relu())
+        narrow = self.squeezed(x)
+        if self.reach:
+            return self.opened(moving_mean(narrow, self.reach, count))
+        return self.opened(narrow.sum(0) / count)
+
+    def squeezed(self, x: Tensor) -> Tensor:
+        """Return what of ``x (T, B, D)`` the gates read the mean of, ``(T, B, gate_size)``.
+
+        The mean of products is the product of the mean, and narrower.
+        """
+        assert self.squeeze is not None
+        return nn.functional.linear(x, self.squeeze.weight)
+
+    def opened(self, mean: Tensor) -> Tensor:
+        """Return the gates for a mean of what is ``squeezed``."""
+        assert self.squeeze is not None
+        assert self.excite is not None
+        y: Tensor = self.excite((mean + self.squeeze.bias).relu())
         return 2 * y.sigmoid()
 
 
 class FactoredTDNN(nn.Module):
-    """A time-delay network with a head for phones, for segments that have ended.
+    """A time-delay network with a head for phones, run over whole segments.
+
+    See ``SecondPass`` for segments that last.
 
     What normalised its layers in training is folded into the weights before a rectifier, and into
     the ``offsets`` behind it.
@@ -232,5 +249,9 @@ class FactoredTDNN(nn.Module):
             assert isinstance(layer, TDNNLayer)
             y, gates = layer.products(r).relu_() + offset, layer.gates(r, known)
             r = masked(y if gates is None else y * gates, mask).add(r, alpha=BYPASS)
-        logits: Tensor = self.head(self.norm(self.before_head(r[:steps])))
-        return logits.log_softmax(dim=-1, dtype=torch.promote_types(x.dtype, torch.float32))
+        return self.classify(r[:steps])
+
+    def classify(self, r: Tensor) -> Tensor:
+        """Map the last layer's ``r (T, B, D)`` to ``log_probs (T, B, P)``."""
+        logits: Tensor = self.head(self.norm(self.before_head(r)))
+        return logits.log_softmax(dim=-1, dtype=torch.promote_types(r.dtype, torch.float32))
