@@ -39,7 +39,7 @@ def test_json_is_one_object_with_the_figures(evaluate, tiny, samples_folder: Pat
     assert figures["wer"] == pytest.approx(expected.wer)
     assert figures["cer"] == pytest.approx(expected.cer)
     assert figures["substitutions"] == expected.substitutions
-    assert figures["chunk_ms"] == 320
+    assert figures["chunk_ms"] == 1280
 
 
 def test_a_table_by_speaker_and_the_worst_side_by_side(evaluate):
