@@ -39,7 +39,7 @@ from .candidates import (
 from .graph import SearchGraph
 from .mixture import Mixture
 from .search import Search, SearchState, WordSpan
-from .settings import BeamConfig
+from .settings import BeamConfig, Weights
 
 __all__ = ["BeamDecoder", "BeamState"]
 
@@ -200,11 +200,14 @@ class BeamDecoder:
     def _stable_prefix(self, state: BeamState) -> tuple[WordSpan, ...]:
         """Return the best hypothesis' first words: those that have ended and that others share."""
         search = state.ahead or state.search
-        candidates = self.candidates(search, state, self._config.partial_hypotheses)
+        # The recurrent language model would take most of a live stream's time.
+        unread = replace(state, rescorer=None)
+        candidates = self.candidates(search, unread, self._config.partial_hypotheses)
         if not candidates:
             return ()
-        weights, scale = self._config.rescoring, self._config.partial_scale
-        best = candidates[0]
+        weights = Weights(self._config.lm_weight, self._config.word_score)
+        scale = self._config.partial_scale
+        best = max(candidates, key=lambda c: c.score(weights))
         top = best.score(weights)
         rest = [(math.exp(scale * (c.score(weights) - top)), c.text) for c in candidates]
         mass = sum(share for share, _ in rest)
