@@ -2,7 +2,7 @@
 
 from .batch import ContinuousBatch, Ended
 from .rows import AcousticOutput
-from .second_pass import SecondPass, SecondPassState
+from .second_pass import SecondPass, SecondPassInput, SecondPassState
 from .stage import AcousticStage, AcousticState
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "ContinuousBatch",
     "Ended",
     "SecondPass",
+    "SecondPassInput",
     "SecondPassState",
 ]

@@ -10,6 +10,7 @@ from persistent_lstm import LSTMState, raise_pending_error
 from torch import Tensor
 
 from .model import AcousticModel
+from .second_pass import SecondPassState
 
 __all__ = ["AcousticOutput", "step"]
 
@@ -22,10 +23,13 @@ class AcousticOutput:
         log_probs: ``(T, V + P)``, log-posteriors of the tokens and of the phones, on the CPU.
         encoded: ``(T, E)``, what a second pass reads, on the model's device; None for a model
             without one.
+        second: what the second pass has made of each piece of it, and its states, where that was
+            done beforehand.
     """
 
     log_probs: Tensor
     encoded: Tensor | None = None
+    second: tuple[tuple[Tensor, SecondPassState], ...] = ()
 
     @staticmethod
     def joined(outputs: Sequence[AcousticOutput]) -> AcousticOutput:

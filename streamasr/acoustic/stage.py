@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 import torch
 from persistent_lstm import Int8LSTM, LSTMError, LSTMState, choose_backend
@@ -16,7 +17,7 @@ from ..timings import Timings
 from .frontend import Frontend, FrontendState
 from .model import AcousticModel, Bundle
 from .rows import AcousticOutput, step
-from .second_pass import SecondPass
+from .second_pass import SecondPass, SecondPassInput
 
 __all__ = ["AcousticStage", "AcousticState", "usable_device"]
 
@@ -116,6 +117,21 @@ class AcousticStage:
             for (output, lstm), (_, frontend), state, chunk in zip(
                 found, made, states, samples, strict=True
             )
+        ]
+
+    def with_second_pass(
+        self, outputs: Sequence[AcousticOutput], inputs: Sequence[Sequence[SecondPassInput]]
+    ) -> list[AcousticOutput]:
+        """Return ``outputs`` with what the second pass makes of the ``inputs`` of each.
+
+        All are computed in one pass.
+        """
+        if self.second_pass is None:
+            return [*outputs]
+        found = iter(self.second_pass.many([*chain.from_iterable(inputs)]))
+        return [
+            replace(output, second=tuple(islice(found, len(own))))
+            for output, own in zip(outputs, inputs, strict=True)
         ]
 
 

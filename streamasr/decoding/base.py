@@ -20,13 +20,8 @@ class Decoder(Protocol[State]):
         """Return the state before the first timestep."""
         ...
 
-    def __call__(
-        self, log_probs: Tensor, state: State, encoded: Tensor | None = None
-    ) -> tuple[list[Word], State]:
-        """Take ``log_probs (T, V)``; return the words that are now final.
-
-        ``encoded (T, E)`` is for a decoder with a second pass.
-        """
+    def __call__(self, log_probs: Tensor, state: State) -> tuple[list[Word], State]:
+        """Take ``log_probs (T, V)``; return the words that are now final."""
         ...
 
     def partial(self, state: State) -> list[Word]:

@@ -17,13 +17,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nlargest
+from itertools import chain, repeat, zip_longest
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..acoustic import SecondPass, SecondPassState
+from ..acoustic import SecondPass, SecondPassInput, SecondPassState
 from ..hotwords import Hotword
 from ..language import OwnText, Rescorer, RescorerState
 from ..tokens import Tokens
@@ -38,8 +39,9 @@ from .candidates import (
 )
 from .graph import SearchGraph
 from .mixture import Mixture
+from .pieces import Cutter
 from .search import Search, SearchState, WordSpan
-from .settings import BeamConfig, Weights
+from .settings import BeamConfig
 
 __all__ = ["BeamDecoder", "BeamState"]
 
@@ -112,9 +114,8 @@ class BeamDecoder:
         self._config = config
         self._nbest = nbest
         self._rescorer = rescorer if config.rescoring_weight else None
-        self._pause = max(1, round(config.pause_seconds / step_seconds))
         self._settle = round(config.partial_seconds / step_seconds)
-        self._longest = max(1, round(config.longest_seconds / step_seconds))
+        self._cut = Cutter(config, tokens.blank, step_seconds)
         # What a text helps stands in a tree of its own: beginnings take room in both.
         room = 1 if own is None else 2
         self._search, self._ahead = (
@@ -154,25 +155,43 @@ class BeamDecoder:
         )
 
     def __call__(
-        self, log_probs: Tensor, state: BeamState, encoded: Tensor | None = None
+        self,
+        log_probs: Tensor,
+        state: BeamState,
+        encoded: Tensor | None = None,
+        second: Sequence[tuple[Tensor, SecondPassState]] = (),
     ) -> tuple[list[Word], BeamState]:
         """Decode ``log_probs (T, V)``; return the words of the segments that ended.
 
-        ``encoded (T, E)`` is what a second pass reads; without it there is none.
+        ``encoded (T, E)`` is what a second pass reads; without it there is none. ``second`` is what
+        the second pass has made of ``second_inputs``, if that was done beforehand.
         """
         words: list[Word] = []
-        blank = (log_probs[:, self._tokens.blank] > math.log(self._config.blank_posterior)).tolist()
-        start = 0
-        for step, quiet in enumerate(blank):
-            blanks = state.blanks + 1 if quiet else 0
-            state = replace(state, blanks=blanks, spoken=state.spoken or not quiet)
-            length = state.steps + step + 1 - start
-            if (state.spoken and blanks >= self._pause) or length >= self._longest:
-                state = self._advance(log_probs, encoded, slice(start, step + 1), state)
+        pieces = self._cut(log_probs, state.blanks, state.spoken, state.steps)
+        for piece, known in zip_longest(pieces, second):
+            state = replace(state, blanks=piece.blanks, spoken=piece.spoken)
+            state = self._advance(log_probs, encoded, piece.part, state, known)
+            if piece.ended:
                 ended, state = self.finish(state)
                 words += ended
-                start = step + 1
-        return words, self._advance(log_probs, encoded, slice(start, None), state)
+        return words, state
+
+    def second_inputs(
+        self, log_probs: Tensor, state: BeamState, encoded: Tensor | None, *, ended: bool
+    ) -> list[SecondPassInput]:
+        """Return what the second pass reads for a call: for many streams it is run in one.
+
+        ``ended`` says that ``finish`` follows. Empty where the second pass waits for the end.
+        """
+        if self._second is None or encoded is None or not state.partials:
+            return []
+        fresh = self._second.initial_state()
+        *pieces, last = self._cut(log_probs, state.blanks, state.spoken, state.steps)
+        befores = chain([state.second or fresh], repeat(fresh))
+        return [
+            SecondPassInput(encoded[piece.part], before, piece.ended)
+            for piece, before in zip([*pieces, replace(last, ended=ended)], befores, strict=False)
+        ]
 
     def partial(self, state: BeamState) -> list[Word]:
         """Return the segment's words that are likely to stay, chosen as if it ended here.
@@ -199,26 +218,25 @@ class BeamDecoder:
 
     def _stable_prefix(self, state: BeamState) -> tuple[WordSpan, ...]:
         """Return the best hypothesis' first words: those that have ended and that others share."""
-        search = state.ahead or state.search
-        # The recurrent language model would take most of a live stream's time.
-        unread = replace(state, rescorer=None)
-        candidates = self.candidates(search, unread, self._config.partial_hypotheses)
-        if not candidates:
+        search, config = state.ahead or state.search, self._config
+        # In the search's own order: the recurrent model would take most of a live stream's time.
+        paths = self._search.best_paths(search, config.partial_hypotheses, state.bias)
+        scores: dict[tuple[str, ...], float] = {}
+        for path in paths:
+            text = tuple(self._text(word, state.bias) for word in path.words)
+            scores.setdefault(text, config.partial_scale * (path.score - paths[0].score))
+        if not scores:
             return ()
-        weights = Weights(self._config.lm_weight, self._config.word_score)
-        scale = self._config.partial_scale
-        best = max(candidates, key=lambda c: c.score(weights))
-        top = best.score(weights)
-        rest = [(math.exp(scale * (c.score(weights) - top)), c.text) for c in candidates]
+        rest = [(math.exp(score), text) for text, score in scores.items()]
         mass = sum(share for share, _ in rest)
-        for count, (word, span) in enumerate(zip(best.text, best.spans, strict=True)):
+        for count, (word, span) in enumerate(zip(rest[0][1], paths[0].spans, strict=True)):
             rest = [(share, text) for share, text in rest if text[count : count + 1] == (word,)]
             agreeing = sum(share for share, _ in rest)
             ended = search.steps - 1 - span.last_step
-            if agreeing < self._config.partial_share * mass or ended < self._settle:
-                return best.spans[:count]
+            if agreeing < config.partial_share * mass or ended < self._settle:
+                return paths[0].spans[:count]
             mass = agreeing
-        return best.spans
+        return paths[0].spans
 
     def finish(self, state: BeamState) -> tuple[list[Word], BeamState]:
         """End the segment: return its words, and the state after them."""
@@ -283,7 +301,7 @@ class BeamDecoder:
             behind = paths[0].score - path.score
             if margin is not None and behind > margin and len(found) >= self._nbest:
                 break
-            text = tuple(self._text(span.word, state.bias) for span in path.spans)
+            text = tuple(self._text(word, state.bias) for word in path.words)
             known = config.lm_weight * path.lm_score + config.word_score * len(text)
             candidate = Candidate(text, path.spans, path.score - known, path.lm_score)
             if mixture is not None:
@@ -330,27 +348,36 @@ class BeamDecoder:
         return tuple(nlargest(self._nbest, pairs, key=lambda pair: pair.score)) or before
 
     def _advance(
-        self, log_probs: Tensor, encoded: Tensor | None, part: slice, state: BeamState
+        self,
+        log_probs: Tensor,
+        encoded: Tensor | None,
+        part: slice,
+        state: BeamState,
+        found: tuple[Tensor, SecondPassState] | None,
     ) -> BeamState:
-        """Advance the segment by the timesteps of ``part``."""
+        """Advance the segment by the timesteps of ``part``; the second pass has ``found`` more."""
         own = log_probs[part].numpy()
-        if not len(own):
+        if not len(own) and found is None:
             return state
         state = replace(state, steps=state.steps + len(own))
         if encoded is None or self._second is None:
             search = self._search.advance(own, self._flush(state), state.bias)
             return replace(state, search=search, log_probs=(), encoded=(), second=None, ahead=None)
-        waiting = (*state.log_probs, own)
+        waiting = (*state.log_probs, own) if len(own) else state.log_probs
         if not state.partials:
             read = (*state.encoded, encoded[part].clone())  # not the whole batch
             return replace(state, log_probs=waiting, encoded=read)
-        known, second = self._second(encoded[part], state.second or self._second.initial_state())
+        known, second = found or self._second(
+            encoded[part], state.second or self._second.initial_state()
+        )
         state = replace(state, log_probs=waiting, second=second)
         if not len(known):
             ahead = self._ahead.advance(own, state.ahead or state.search, state.bias)
             return replace(state, ahead=ahead)
         first = np.concatenate(waiting)
         search, rest = self._mix(known, first[: len(known)], state), first[len(known) :].copy()
+        if not len(rest):
+            return replace(state, search=search, ahead=None, log_probs=())
         ahead = self._ahead.advance(rest, search, state.bias)
         return replace(state, search=search, ahead=ahead, log_probs=(rest,))
 

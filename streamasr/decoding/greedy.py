@@ -35,12 +35,7 @@ class GreedyDecoder:
         """Return the state before the first timestep."""
         return GreedyState(previous=self._tokens.blank)
 
-    def __call__(
-        self,
-        log_probs: Tensor,
-        state: GreedyState,
-        encoded: Tensor | None = None,  # noqa: ARG002
-    ) -> tuple[list[Word], GreedyState]:
+    def __call__(self, log_probs: Tensor, state: GreedyState) -> tuple[list[Word], GreedyState]:
         """Take ``log_probs (T, V)``; return the words that are now complete."""
         words: list[Word] = []
         scores, best = log_probs.max(dim=-1)

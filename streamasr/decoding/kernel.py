@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 from .graph.tree import Node, TreeWord
 from .layout import LEFT_SHIFT, NO_TRACE, NODE_MASK, History, Hypothesis, Trace
 
-__all__ = ["BUCKETS", "CACHE_SIZE", "advance", "compact", "lm_score"]
+__all__ = ["BUCKETS", "CACHE_SIZE", "advance", "compact", "lm_score", "lm_scores"]
 
 _NOTHING = np.float32(-1e30)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -102,6 +102,15 @@ def lm_score(state, word, lm):
     if not scored:
         score += unigram[word]
     return score, unigram_next[word]
+
+
+@njit(nogil=True, cache=True)
+def lm_scores(states, word, lm):
+    """Return the log10 probability of ``word`` in each of some n-gram ``states``, float64."""
+    scores = np.empty(len(states))
+    for i in range(len(states)):
+        scores[i] = lm_score(states[i], word, lm)[0]
+    return scores
 
 
 @_compiled

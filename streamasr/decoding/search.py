@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -40,11 +41,18 @@ class BestPath:
     """A hypothesis for a segment: its words and its score.
 
     ``score`` is natural, ``lm_score`` the n-gram model's share of it as a power of ten, unweighted.
+    ``trace`` finds the words' times, which few paths are asked for.
     """
 
     score: float
     lm_score: float
-    spans: tuple[WordSpan, ...]
+    words: tuple[int, ...]
+    trace: Callable[[], tuple[WordSpan, ...]] = field(repr=False, compare=False)
+
+    @cached_property
+    def spans(self) -> tuple[WordSpan, ...]:
+        """The words with their times."""
+        return self.trace()
 
 
 @dataclass(frozen=True)
@@ -195,34 +203,44 @@ class Search:
         from . import kernel
 
         rows = state.hypotheses
-        floats = rows.view(np.float32)
+        all_scores = rows.view(np.float32)[:, Hypothesis.SCORE]
         ended = np.flatnonzero(rows[:, Hypothesis.CODE] < 0)
-        scores: dict[int, float] = {}
-        best: dict[int, int] = {}
-        for i in ended.tolist() if len(ended) else range(len(rows)):
-            history, score = int(rows[i, Hypothesis.HISTORY]), float(floats[i, Hypothesis.SCORE])
-            if history in scores:
-                if score > floats[best[history], Hypothesis.SCORE]:
-                    best[history] = i
-                scores[history] = float(np.logaddexp(scores[history], score))
-            else:
-                scores[history], best[history] = score, i
-        ends: dict[int, float] = {}
-        for history in scores:
-            lm_state = np.int32(state.histories[history, History.LM_STATE])
-            ends[history] = float(kernel.lm_score(lm_state, self.graph.end, self._lm)[0])
-            pending = bias.pending(int(state.histories[history, History.BIAS])) if bias else 0.0
-            scores[history] += self._lm_weight * (ends[history] - pending)
-        order = sorted(scores, key=lambda history: -scores[history])[:most]
-        lm_scores = state.histories.view(np.float32)[:, History.LM_SCORE]
-        return [
-            BestPath(
-                scores[history] + state.offset,
-                ends[history] + sum(float(lm_scores[k]) for k in _ancestors(state, history)),
-                self._spans(state, best[history], ended=_has_ended(state, best[history])),
+        tried = ended if len(ended) else np.arange(len(rows))
+        tried = tried[np.lexsort((-all_scores[tried], rows[tried, Hypothesis.HISTORY]))]
+        found, firsts = np.unique(rows[tried, Hypothesis.HISTORY], return_index=True)
+        best = tried[firsts]  # of each history
+        sizes = np.diff(firsts, append=len(tried))
+        scores = all_scores[tried].astype(np.float64)
+        tops = scores[firsts]
+        scores = tops + np.log(np.add.reduceat(np.exp(scores - tops.repeat(sizes)), firsts))
+        ends = kernel.lm_scores(state.histories[found, History.LM_STATE], self.graph.end, self._lm)
+        scores += self._lm_weight * ends
+        if bias:
+            states = state.histories[found, History.BIAS].tolist()
+            scores -= self._lm_weight * np.array([bias.pending(own) for own in states])
+        parents, words, lm_scores = (
+            column.tolist()
+            for column in (
+                state.histories[:, History.PARENT],
+                state.histories[:, History.WORD],
+                state.histories.view(np.float32)[:, History.LM_SCORE],
             )
-            for history in order
-        ]
+        )
+        paths = []
+        for k in np.argsort(-scores, kind="stable")[:most].tolist():
+            history, own = int(found[k]), []
+            while history > 0:
+                own.append(history)
+                history = parents[history]
+            paths.append(
+                BestPath(
+                    float(scores[k]) + state.offset,
+                    float(ends[k]) + sum(lm_scores[history] for history in own),
+                    tuple(words[history] for history in reversed(own)),
+                    partial(self._spans, state, int(best[k]), ended=len(ended) > 0),
+                )
+            )
+        return paths
 
     def firm(self, state: SearchState) -> tuple[WordSpan, ...]:
         """Return the words that all hypotheses begin with, at the same times.

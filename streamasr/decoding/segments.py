@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..acoustic import AcousticOutput
+from ..acoustic import AcousticOutput, SecondPassInput
 from ..events import Event, agreement
 from ..segment import Part
 from ..transcript import Word, clipped
@@ -71,6 +71,12 @@ class SegmentDecoder:
         if part.ended:
             return self._end_segment(words, state)
         return [], replace(state, words=(*state.words, *self._moved(words, state)))
+
+    def second_inputs(
+        self, part: Part, output: AcousticOutput, state: SegmentState
+    ) -> list[SecondPassInput]:
+        """Return what the second pass reads for a call, see ``WordDecoder.second_inputs``."""
+        return self._words.second_inputs(output, state.decoder, ended=part.ended)
 
     def _end_segment(
         self, words: Sequence[Word], state: SegmentState

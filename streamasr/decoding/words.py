@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..acoustic import AcousticOutput
+from ..acoustic import AcousticOutput, SecondPassInput
 from ..errors import ConfigError
 from ..hotwords import Hotword, as_hotwords
 from ..transcript import Alternative, Transcript, Word, clipped
@@ -72,8 +72,25 @@ class WordDecoder:
         self, output: AcousticOutput, state: DecoderState
     ) -> tuple[list[Word], DecoderState]:
         """Decode ``output``; return the words that are now final."""
-        words, state = self._decoder(output.log_probs[:, self._part], state, output.encoded)
+        log_probs = output.log_probs[:, self._part]
+        if isinstance(self._decoder, BeamDecoder) and isinstance(state, BeamState):
+            words, after = self._decoder(log_probs, state, output.encoded, output.second)
+            return self._placed(words), after
+        words, state = self._decoder(log_probs, state)
         return self._placed(words), state
+
+    def second_inputs(
+        self, output: AcousticOutput, state: DecoderState, *, ended: bool
+    ) -> list[SecondPassInput]:
+        """Return what the second pass reads of ``output``, to be run for many streams in one.
+
+        ``AcousticOutput.second`` takes what it makes of them; without, it runs in the call.
+        ``ended`` says that ``finish`` follows.
+        """
+        if isinstance(self._decoder, BeamDecoder) and isinstance(state, BeamState):
+            log_probs = output.log_probs[:, self._part]
+            return self._decoder.second_inputs(log_probs, state, output.encoded, ended=ended)
+        return []
 
     def finish(self, state: DecoderState) -> tuple[list[Word], DecoderState]:
         """End the segment: return the words that become final as nothing follows."""

@@ -8,7 +8,6 @@ real time gets no more than its share.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
@@ -16,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain, count
 from typing import Literal
 
 import torch
@@ -146,7 +146,7 @@ class Scheduler:
         self._pipeline = LivePipeline(
             recognizer.acoustic, recognizer.words, formatter=recognizer.formatter
         )
-        self._ids = itertools.count()
+        self._ids = count()
         self._streams: dict[int, StreamHandle] = {}
         self._closed = False
         warm_up(recognizer)
@@ -300,7 +300,22 @@ class Scheduler:
         for turn, (parts, segmenter), (made, acoustic) in zip(turns, cut, found, strict=True):
             turn.stream._segmenter, turn.stream._acoustic = segmenter, acoustic
             outputs.append([*zip(parts, made, strict=True)])
-        return outputs
+        return self._second_pass(turns, outputs)
+
+    def _second_pass(
+        self, turns: Sequence[_Turn], outputs: Sequence[SegmentOutputs]
+    ) -> list[SegmentOutputs]:
+        """Run the second pass of all streams in one, where it runs while a segment lasts."""
+        inputs = [
+            turn.stream._session.second_inputs(own)
+            for turn, own in zip(turns, outputs, strict=True)
+        ]
+        made = iter(
+            self.recognizer.acoustic.with_second_pass(
+                [output for own in outputs for _, output in own], [*chain.from_iterable(inputs)]
+            )
+        )
+        return [[(part, next(made)) for part, _ in own] for own in outputs]
 
     def _cut(self, turns: Sequence[_Turn]) -> list[tuple[list[Part], SegmenterState]]:
         """Cut the chunks of live streams at endpoints, with one pass of the voice detector."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import Protocol
 
-from ..acoustic import AcousticOutput
+from ..acoustic import AcousticOutput, SecondPassInput
 from ..decoding import SegmentDecoder, WordDecoder
 from ..events import Event
 from ..segment import Part
@@ -23,6 +24,9 @@ SegmentOutputs = Sequence[tuple[Part, AcousticOutput]]
 class Session(Protocol):
     """A stream's decoding state. Used by one thread at a time."""
 
+    def second_inputs(self, outputs: SegmentOutputs) -> list[list[SecondPassInput]]:
+        """Return what the second pass reads for ``decode``, of each output; often nothing."""
+
     def decode(self, outputs: SegmentOutputs) -> list[Event]:
         """Decode what follows; return its events."""
 
@@ -34,6 +38,14 @@ class LiveSession:
         self._decoding, self._text = decoding, text
         self._state = decoding.initial_state()
         self._text_state = text.initial_state() if text else None
+
+    def second_inputs(self, outputs: SegmentOutputs) -> list[list[SecondPassInput]]:
+        """Return what the second pass reads of each output."""
+        states = chain([self._state], repeat(self._decoding.initial_state()))
+        return [
+            self._decoding.second_inputs(part, output, state)
+            for (part, output), state in zip(outputs, states, strict=False)
+        ]
 
     def decode(self, outputs: SegmentOutputs) -> list[Event]:
         """Decode what follows; return finals and the newest partial."""
@@ -61,6 +73,10 @@ class RecordingSession:
         self._text = formatter.initial_state() if formatter else None
         self._waiting: list[Word] = []
         self._finals = 0
+
+    def second_inputs(self, outputs: SegmentOutputs) -> list[list[SecondPassInput]]:
+        """Return none: segments are read as a whole when they have ended."""
+        return [[] for _ in outputs]
 
     def decode(self, outputs: SegmentOutputs) -> list[Event]:
         """Decode what follows; return the words that are complete, and as written, as a final."""

@@ -89,6 +89,46 @@ def with_settings(decoder: BeamDecoder, second: Late, **settings: float) -> Beam
     return BeamDecoder(TOKENS, STEP, decoder._graph, config, second=second)
 
 
+@given(
+    text=texts,
+    other=texts,
+    cuts=st.lists(st.integers(0, 50), max_size=5),
+    pause=st.integers(2, 9),
+)
+def test_what_was_read_beforehand_gives_the_same_words(decoder, text, other, cuts, pause):
+    """As where the second pass of many streams runs in one; the last chunk ends the segment."""
+    size = min(len(text), len(other))
+    second_pass = Late()
+    decoder = with_settings(decoder, second_pass, pause_seconds=pause * STEP)
+    first, second = posteriors(text[:size]), as_encoded(posteriors(other[:size]))
+    expected, _ = run(decoder, first, second[:, : len(TOKENS)], cuts=cuts)
+    state, words = decoder.initial_state(), []
+    *chunks, last = zip(
+        first.tensor_split(sorted(cuts)), second.tensor_split(sorted(cuts)), strict=True
+    )
+    for log_probs, encoded in [*chunks, last]:
+        ended = log_probs is last[0]
+        inputs = decoder.second_inputs(log_probs, state, encoded, ended=ended)
+        assert [given.ended for given in inputs][-1] == ended
+        found = []
+        for given_part in inputs:
+            known, after = second_pass(given_part.encoded, given_part.state)
+            rest = second_pass.finish(after) if given_part.ended else known[:0]
+            found.append((torch.cat([known, rest]), after))
+        new, state = decoder(log_probs, state, encoded, found)
+        words += new
+    assert not state.log_probs  # nothing waits that would be read again
+    assert [*words, *decoder.finish(state)[0]] == expected
+
+
+def test_what_waits_for_the_end_is_not_read_beforehand(decoder):
+    log_probs = posteriors("i see")
+    state = decoder.initial_state(partials=False)
+    assert not decoder.second_inputs(log_probs, state, as_encoded(log_probs), ended=True)
+    plain = load_beam_without_second(decoder)
+    assert not plain.second_inputs(log_probs, plain.initial_state(), None, ended=True)
+
+
 late = st.builds(Late, st.integers(0, 6), st.integers(1, 9))
 
 

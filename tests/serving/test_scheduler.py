@@ -273,7 +273,7 @@ recognizer = Recognizer.from_pretrained(sys.argv[1], decoder="beam", hotwords=sy
 assert not any(compiled().values())
 Scheduler(recognizer, Metrics()).close()
 ready = compiled()
-assert all(ready[name] for name in ("advance", "compact", "descendants", "lm_score")), ready
+assert all(ready[name] for name in ("advance", "compact", "descendants", "lm_scores")), ready
 assert all(ready[name] for name in ("run_layers", "linear")), ready
 state = recognizer.words.initial_state()
 shown = []
