@@ -115,14 +115,17 @@ def lm_scores(states, word, lm):
 
 @_compiled
 def _cached_lm_score(state, word, lm, cache):
-    """Do as ``lm_score``, with a cache: few words are looked up again and again."""
-    keys, scores, states = cache
+    """Do as ``lm_score``, with a cache: few words are looked up again and again.
+
+    A row has the key, the score and the state, which come in one line of the CPU's cache.
+    """
+    rows, floats, keys = cache
     key = (np.int64(state) << 20) | np.int64(word)
     place = _slot(key, CACHE_SHIFT)
-    if keys[place] != key:
-        scores[place], states[place] = lm_score(state, word, lm)
-        keys[place] = key
-    return scores[place], states[place]
+    if keys[place, 0] != key:
+        floats[place, 2], rows[place, 3] = lm_score(state, word, lm)
+        keys[place, 0] = key
+    return floats[place, 2], rows[place, 3]
 
 
 @_compiled

@@ -341,11 +341,8 @@ def _new_scratch(candidates: int, hypotheses: int, tokens: int) -> tuple[Any, ..
         np.full(size, -1, np.int32),
         shift,
     )
-    cache = (
-        np.full(CACHE_SIZE, -1, np.int64),
-        np.empty(CACHE_SIZE, np.float32),
-        np.empty(CACHE_SIZE, np.int32),
-    )
+    cached = np.full((CACHE_SIZE, 4), -1, np.int32)
+    cache = (*_both(cached), cached.view(np.int64))
     pushed = np.empty(hypotheses, np.int32)
     return (
         work,

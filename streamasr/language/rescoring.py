@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from .model import LanguageModel
+from .packed import PackedMatrix
 from .pieces import Pieces
 
 __all__ = ["Rescorer", "RescorerState"]
@@ -75,9 +76,9 @@ class Rescorer:
             self._known = torch.zeros(count, dtype=torch.bool)
             recurrent = lstm.get_parameter("weight_hh_l0")
             embedding = model.embedding.weight
-            self._recurrent = _aligned(recurrent.bfloat16() if rounded else recurrent)
-            self._projection = _aligned(model.projection.weight)
-            self._embedding = _aligned(embedding.bfloat16() if rounded else embedding)
+            self._recurrent = _matrix(recurrent.bfloat16() if rounded else recurrent)
+            self._projection = _matrix(model.projection.weight)
+            self._embedding = _matrix(embedding.bfloat16() if rounded else embedding)
 
     def initial_state(self) -> RescorerState:
         """Return the state before the first word."""
@@ -147,7 +148,7 @@ class Rescorer:
             h[row], c[row] = (
                 (tree.hidden[parent], tree.cells[parent]) if parent >= 0 else (state.h, state.c)
             )
-        gates = linear(h.to(self._recurrent.dtype), self._recurrent)
+        gates = self._recurrent(h)
         gates = gates[:count, : 4 * size] + self._inputs_of(
             torch.tensor([piece for _, piece in edges])
         )
@@ -167,13 +168,11 @@ class Rescorer:
             new = torch.stack(tree.hidden[start : start + LOGITS_ROWS])
             h = torch.zeros(LOGITS_ROWS, new.shape[1])
             h[: len(new)] = new
-            projected = linear(h, self._projection)[
-                : len(new), : self._model.projection.out_features
-            ]
+            projected = self._projection(h)[: len(new), : self._model.projection.out_features]
             projected = projected + self._model.projection.bias
             x = torch.zeros(LOGITS_ROWS, projected.shape[1])
             x[: len(new)] = projected
-            logits = linear(x.to(self._embedding.dtype), self._embedding)
+            logits = self._embedding(x)
             logits = logits[: len(new), : len(self._model.bias)].float()
             tree.projected += projected
             tree.normalisers += (logits + self._model.bias).logsumexp(dim=1).tolist()
@@ -206,10 +205,10 @@ class Rescorer:
         return self._inputs[pieces]
 
 
-def _aligned(weight: Tensor) -> Tensor:
-    """Return ``weight (N, K)`` with rows of zeros behind it, so that a product's rows are aligned.
+def _matrix(weight: Tensor) -> PackedMatrix:
+    """Return ``weight (N, K)``, with rows of zeros behind it so that a product's rows are aligned.
 
     Where a row of the product begins in memory may choose the code that computes it, and with that
     its bits.
     """
-    return torch.nn.functional.pad(weight, (0, 0, 0, -len(weight) % 16))
+    return PackedMatrix(torch.nn.functional.pad(weight, (0, 0, 0, -len(weight) % 16)))
