@@ -21,17 +21,20 @@ class PackedMatrix:
 
     def __init__(self, weight: Tensor) -> None:
         self._dtype = weight.dtype
-        self._packed = packable(weight)
-        self._weight = (
-            torch.ops.mkldnn._reorder_linear_weight(weight, None) if self._packed else weight
-        )
+        # And whether it is packed yet: that waits for the first product, and is done in one step,
+        # since threads share it.
+        self._matrix = weight, not packable(weight)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return ``x (n, K)``, in the weights' dtype, times the matrix: ``(n, N)``."""
         x = x.to(self._dtype)
-        if not self._packed:
-            return linear(x, self._weight)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, None, "none", [], "")
+        matrix, ready = self._matrix
+        if not ready:
+            matrix = torch.ops.mkldnn._reorder_linear_weight(matrix, None)
+            self._matrix = matrix, True
+        if not matrix.is_mkldnn:
+            return linear(x, matrix)
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, matrix, None, "none", [], "")
         return product
 
 
