@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import crf_kernels as kernels
+
 __all__ = ["log_denominator", "phone_trigrams"]
 
 _DISCOUNT = 0.7
@@ -47,10 +49,35 @@ def log_denominator(log_probs: Tensor, lengths: Tensor, trigrams: Tensor) -> Ten
         lengths: timesteps of each row, ``(B,)``.
         trigrams: from ``phone_trigrams``.
     """
-    total: Tensor = _LogDenominator.apply(  # type: ignore[no-untyped-call]
+    way = _LogDenominator if log_probs.is_cuda else _OnCPU
+    total: Tensor = way.apply(  # type: ignore[no-untyped-call]
         log_probs, lengths.to(log_probs.device), trigrams.to(log_probs.device)
     )
     return total
+
+
+class _OnCPU(torch.autograd.Function):
+    """``_LogDenominator``, row by row: a row's states then stay in the nearest cache."""
+
+    @staticmethod
+    def forward(ctx: Any, log_probs: Tensor, lengths: Tensor, trigrams: Tensor) -> Tensor:
+        steps, rows, phones = log_probs.shape
+        probs = log_probs.detach().transpose(0, 1).exp().contiguous()
+        follow = trigrams.to(probs.dtype).transpose(0, 1).contiguous()  # (c, a, n)
+        sounds = probs.new_empty(rows, steps + 1, phones, phones)
+        scales = probs.new_ones(rows, steps)
+        ctx.known = [x.numpy() for x in (probs, lengths, follow)]
+        ctx.found = [x.numpy() for x in (sounds, scales)]
+        kernels.forward(*ctx.known, *ctx.found)
+        return scales.log().sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        probs, lengths, follow = ctx.known
+        behind = np.ascontiguousarray(follow.transpose(0, 2, 1))
+        occupied = np.zeros_like(probs)
+        kernels.backward(probs, lengths, follow, behind, *ctx.found, occupied)
+        return torch.from_numpy(occupied).transpose(0, 1) * grads[0][:, None], None, None
 
 
 class _LogDenominator(torch.autograd.Function):

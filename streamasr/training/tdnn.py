@@ -15,6 +15,7 @@ from ..acoustic.model.tdnn import (
     masked,
     middle_frames,
 )
+from .tdnn_layer import Normalisation, trained_layer
 
 __all__ = ["TrainingTDNN"]
 
@@ -38,7 +39,7 @@ class TrainingTDNN(nn.Module):
         self.config = config
         self._n_mels, self._dropout = n_mels, dropout
         hidden, layers = config.hidden_size, len(config.dilations)
-        self.front = TDNNFront(config, n_mels)
+        self.front = TDNNFront(config, n_mels).to(memory_format=torch.channels_last)
         self.layers = nn.ModuleList(TDNNLayer(config, number) for number in range(layers))
         for layer in self._layers():
             if layer.excite is not None:  # gates begin at 1
@@ -74,14 +75,49 @@ class TrainingTDNN(nn.Module):
         first, *norms = self.norms
         r = masked(_normalised(self.front(x, mask), first), mask)
         for layer, norm in zip(self._layers(), norms, strict=True):
-            y, scale = _normalised(layer.products(r), norm), layer.gates(r, known)
-            scale = r.new_ones(r.shape[1:]) if scale is None else scale
-            if self.training and self._dropout:
-                spread = 2 * self._dropout * (2 * torch.rand_like(scale) - 1)
-                scale = scale * (1 + spread).clamp(min=0)
-            r = BYPASS * r + masked(y * scale, mask)
+            gates, scale = layer.gates(r, known), self._dropout_factors(r)
+            if self.training and r.device.type == "cpu":
+                r = self._fast(layer, norm, r, gates, scale, mask)
+                continue
+            y = _normalised(layer.products(r), norm) * scale.to(r.dtype)
+            r = BYPASS * r + masked(y if gates is None else y * gates, mask)
         z = self.norm(self.before_head(r[:steps]).float())
         return self.head(z).float().log_softmax(-1), self.frames(z).float().log_softmax(-1)
+
+    def _dropout_factors(self, r: Tensor) -> Tensor:
+        """Return the factors of the units of ``r (T, B, D)`` as ``(B, D)``."""
+        if not (self.training and self._dropout):
+            return torch.ones(r.shape[1:], device=r.device)
+        spread = 2 * self._dropout * (2 * torch.rand(r.shape[1:], device=r.device) - 1)
+        return (1 + spread).clamp(min=0)
+
+    @staticmethod
+    def _fast(
+        layer: TDNNLayer,
+        norm: nn.Module,
+        r: Tensor,
+        gates: Tensor | None,
+        scale: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        found = Normalisation()
+        r = trained_layer(
+            r,
+            layer.down.weight,
+            layer.up.weight,
+            layer.up.bias,
+            gates if gates is None else gates.expand_as(r),
+            scale,
+            mask,
+            layer.dilation,
+            _EPSILON,
+            found,
+        )
+        count = mask.numel()
+        norm.get_buffer("running_mean").lerp_(found.mean.float(), _MOMENTUM)
+        unbiased = found.var * (count / max(1, count - 1))
+        norm.get_buffer("running_var").lerp_(unbiased.float(), _MOMENTUM)
+        return r
 
     @torch.no_grad()
     def orthogonalise(self) -> None:
@@ -128,6 +164,7 @@ class TrainingTDNN(nn.Module):
         self.before_head.load_state_dict(model.before_head.state_dict())
         self.norm.reset_parameters()
         self.head.load_state_dict(model.head.state_dict())
+        nn.init.zeros_(self.frames.weight)  # lest what it does not know yet disturb the layers
 
 
 def _normalised(y: Tensor, norm: nn.Module) -> Tensor:
