@@ -15,7 +15,7 @@ from ..acoustic.model.tdnn import (
     masked,
     middle_frames,
 )
-from .tdnn_layer import Normalisation, trained_layer
+from .tdnn_layer import trained_layer
 
 __all__ = ["TrainingTDNN"]
 
@@ -76,8 +76,8 @@ class TrainingTDNN(nn.Module):
         r = masked(_normalised(self.front(x, mask), first), mask)
         for layer, norm in zip(self._layers(), norms, strict=True):
             gates, scale = layer.gates(r, known), self._dropout_factors(r)
-            if self.training and r.device.type == "cpu":
-                r = self._fast(layer, norm, r, gates, scale, mask)
+            if norm.training and r.device.type == "cpu":
+                r = _in_few_steps(layer, norm, r, gates, scale, mask)
                 continue
             y = _normalised(layer.products(r), norm) * scale.to(r.dtype)
             r = BYPASS * r + masked(y if gates is None else y * gates, mask)
@@ -90,34 +90,6 @@ class TrainingTDNN(nn.Module):
             return torch.ones(r.shape[1:], device=r.device)
         spread = 2 * self._dropout * (2 * torch.rand(r.shape[1:], device=r.device) - 1)
         return (1 + spread).clamp(min=0)
-
-    @staticmethod
-    def _fast(
-        layer: TDNNLayer,
-        norm: nn.Module,
-        r: Tensor,
-        gates: Tensor | None,
-        scale: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
-        found = Normalisation()
-        r = trained_layer(
-            r,
-            layer.down.weight,
-            layer.up.weight,
-            layer.up.bias,
-            gates if gates is None else gates.expand_as(r),
-            scale,
-            mask,
-            layer.dilation,
-            _EPSILON,
-            found,
-        )
-        count = mask.numel()
-        norm.get_buffer("running_mean").lerp_(found.mean.float(), _MOMENTUM)
-        unbiased = found.var * (count / max(1, count - 1))
-        norm.get_buffer("running_var").lerp_(unbiased.float(), _MOMENTUM)
-        return r
 
     @torch.no_grad()
     def orthogonalise(self) -> None:
@@ -170,3 +142,21 @@ class TrainingTDNN(nn.Module):
 def _normalised(y: Tensor, norm: nn.Module) -> Tensor:
     found: Tensor = norm(y.relu().flatten(0, 1))
     return found.view_as(y)
+
+
+def _in_few_steps(
+    layer: TDNNLayer,
+    norm: nn.Module,
+    r: Tensor,
+    gates: Tensor | None,
+    scale: Tensor,
+    mask: Tensor,
+) -> Tensor:
+    """Do for one layer what ``TrainingTDNN.forward`` does, in half of the time."""
+    gates = gates if gates is None else gates.expand_as(r)
+    found = trained_layer(r, layer, gates, scale, mask, _EPSILON)
+    count = mask.numel()
+    unbiased = found.var * (count / max(1, count - 1))
+    for name, now in (("running_mean", found.mean), ("running_var", unbiased)):
+        norm.get_buffer(name).lerp_(now.float(), _MOMENTUM)
+    return found.out

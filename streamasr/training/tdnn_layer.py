@@ -6,48 +6,47 @@ memory and CPU, over and over; here it does so once for each of a few steps.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..acoustic.model.tdnn import BYPASS
+from ..acoustic.model.tdnn import BYPASS, TDNNLayer
 from . import tdnn_kernels as kernels
 
-__all__ = ["Normalisation", "trained_layer"]
+__all__ = ["Trained", "trained_layer"]
 
 
-class Normalisation:
-    """Takes what a layer's ``trained_layer`` found: its units' ``mean`` and ``var``."""
+class Trained(NamedTuple):
+    """What a layer makes of a batch, and the mean and variance of each of its rectified units."""
 
+    out: Tensor
     mean: Tensor
     var: Tensor
 
 
 def trained_layer(
     r: Tensor,
-    down: Tensor,
-    up: Tensor,
-    bias: Tensor,
+    layer: TDNNLayer,
     gates: Tensor | None,
     scale: Tensor,
     seen: Tensor,
-    dilation: int,
     epsilon: float,
-    found: Normalisation,
-) -> Tensor:
+) -> Trained:
     """Return what a layer makes of ``r (T, B, D)``, on a CPU, in the precision of ``r``.
 
     Its products, rectified, normalised over all timesteps and weighed by ``gates (T, B, D)`` and
     ``scale (B, D)``, are added to ``BYPASS * r`` in the timesteps ``seen (T, B)``. ``r`` is 0 in
-    the others. Gradients are of all but ``scale``.
+    the others. There are gradients of all but ``scale``.
     """
-    result: Tensor = _Layer.apply(  # type: ignore[no-untyped-call]
-        r, down, up, bias, gates, scale, seen, dilation, epsilon, found
+    down, up, bias = layer.down.weight, layer.up.weight, layer.up.bias
+    return Trained(
+        *_Layer.apply(  # type: ignore[no-untyped-call]
+            r, down, up, bias, gates, scale, seen, layer.dilation, epsilon
+        )
     )
-    return result
 
 
 class _Layer(torch.autograd.Function):
@@ -63,9 +62,8 @@ class _Layer(torch.autograd.Function):
         seen: Tensor,
         dilation: int,
         epsilon: float,
-        found: Normalisation,
-    ) -> Tensor:
-        steps, rows, units = r.shape
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        _, rows, units = r.shape
         shift = dilation * rows
         flat, exact = r.contiguous().view(-1, units), _exact(r.dtype)
         # Both halves of the first matrix, below each other: one reading of r.
@@ -82,7 +80,6 @@ class _Layer(torch.autograd.Function):
         mean = total / len(z)
         var = np.maximum(square / len(z) - mean * mean, 0)
         inverse = 1 / np.sqrt(var + epsilon)
-        found.mean, found.var = torch.from_numpy(mean), torch.from_numpy(var)
         gates = flat.new_empty(0, units) if gates is None else gates.contiguous().view(-1, units)
         normal = mean.astype(exact), inverse.astype(exact)
         behind = _array(gates), scale.numpy().astype(exact), seen.flatten().numpy(), *normal
@@ -90,7 +87,9 @@ class _Layer(torch.autograd.Function):
         kernels.finish(_array(z), _array(flat), *behind, exact(BYPASS), _array(out))
         ctx.save_for_backward(flat, down, up, pairs, z, gates)
         ctx.behind, ctx.shape, ctx.shift = behind, r.shape, shift
-        return out.view(r.shape)
+        statistics = torch.from_numpy(mean), torch.from_numpy(var)
+        ctx.mark_non_differentiable(*statistics)
+        return out.view(r.shape), *statistics
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -119,7 +118,7 @@ class _Layer(torch.autograd.Function):
             grad_up,
             torch.from_numpy(grad_bias),
             grad_gates.view(ctx.shape) if len(gates) else None,
-            *(None for _ in range(5)),
+            *(None for _ in range(4)),
         )
 
 
