@@ -49,7 +49,7 @@ def log_denominator(log_probs: Tensor, lengths: Tensor, trigrams: Tensor) -> Ten
         lengths: timesteps of each row, ``(B,)``.
         trigrams: from ``phone_trigrams``.
     """
-    way = _LogDenominator if log_probs.is_cuda else _OnCPU
+    way = _OnCPU if log_probs.device.type == "cpu" else _LogDenominator
     total: Tensor = way.apply(  # type: ignore[no-untyped-call]
         log_probs, lengths.to(log_probs.device), trigrams.to(log_probs.device)
     )

@@ -39,7 +39,8 @@ class TrainingTDNN(nn.Module):
         self.config = config
         self._n_mels, self._dropout = n_mels, dropout
         hidden, layers = config.hidden_size, len(config.dilations)
-        self.front = TDNNFront(config, n_mels).to(memory_format=torch.channels_last)
+        self.front = TDNNFront(config, n_mels)
+        self.front.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.layers = nn.ModuleList(TDNNLayer(config, number) for number in range(layers))
         for layer in self._layers():
             if layer.excite is not None:  # gates begin at 1
