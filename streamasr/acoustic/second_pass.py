@@ -67,10 +67,14 @@ class SecondPass:
         self._held = network.config.delay
         self._precision = torch.promote_types(network.head.weight.dtype, torch.float32)
         self.lag = 1 + sum(network.config.dilations) - self._held
+        self._initial = self._zeros()
 
-    @torch.inference_mode()
     def initial_state(self) -> SecondPassState:
         """Return the state before the first timestep of a segment."""
+        return self._initial
+
+    @torch.inference_mode()
+    def _zeros(self) -> SecondPassState:
         zeros, config = self._network.head.weight.new_zeros, self._network.config
         size = self._network.input_size
         gates = sum(map(config.gated, range(len(self._layers))))
@@ -130,15 +134,10 @@ class SecondPass:
         A layer's inputs count as nothing before the segment and behind it.
         """
         network, dtype = self._network, self._network.head.weight.dtype
-        count = next(count for count in _ROWS if count >= len(rows))
-        filled = [*rows, *[rows[-1]] * (count - len(rows))]
-        x = dict(zip(rows, [row.take(size) for row in rows], strict=True))
-        seen = torch.cat(
-            [
-                torch.stack([row.front for row in filled], 1),
-                torch.stack([x[row] for row in filled], 1),
-            ]
-        )
+        blocks = [torch.cat([row.front, row.take(size)]) for row in rows]
+        missing = next(count for count in _ROWS if count >= len(rows)) - len(rows)
+        filled = [*rows, *[rows[-1]] * missing]
+        seen = torch.stack([*blocks, *[blocks[-1]] * missing], 1)
         kept = torch.stack([row.inputs for row in filled], 1)
         sums = iter(torch.stack([row.sums for row in filled], 1))
         places = _Places([row.steps - 1 for row in filled], [row.end for row in filled])

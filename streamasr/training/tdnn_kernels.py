@@ -43,10 +43,12 @@ def _bits_of(_context, _value):
 
 
 def _read(source, target):
+    """Copy ``source`` to ``target`` as floats: compiled only, from the overload below."""
     raise NotImplementedError
 
 
 def _write(source, target):
+    """Copy the floats of ``source`` to ``target``: compiled only, from the overload below."""
     raise NotImplementedError
 
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamasr import Recognizer
+from streamasr.acoustic import SecondPass
 from streamasr.api import Listener
 from streamasr.events import Event
 from streamasr.serving.metrics import Metrics
@@ -295,6 +296,28 @@ assert compiled() == ready
             check=False,
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_the_second_pass_of_all_streams_runs_with_the_model(recognizer, speech, monkeypatch):
+    """In its thread and one call a pass, never in those that decode."""
+    calls: list[tuple[str, int]] = []
+    many = SecondPass.many
+
+    def watched(self, inputs):
+        calls.append((threading.current_thread().name, len(inputs)))
+        return many(self, inputs)
+
+    monkeypatch.setattr(SecondPass, "many", watched)
+    sound = torch.tensor(speech)[:80_000]
+    with scheduling(recognizer) as scheduler:
+        callers = [Caller(scheduler) for _ in range(3)]
+        for caller in callers:
+            caller.source.feed(sound)
+            caller.source.end()
+        assert all(caller.over.wait(60) for caller in callers)
+    assert all(caller.finals for caller in callers)
+    assert {name for name, _ in calls} == {"recognition"}
+    assert max(count for _, count in calls) >= 3
 
 
 def test_a_pass_that_fails_ends_its_streams_and_no_others(tiny, scheduler, speech, monkeypatch):
